@@ -1,0 +1,96 @@
+#include "base/fail.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FAIL_TEXT_BYTES = 512 };
+
+static _Thread_local char fail_text[FAIL_TEXT_BYTES];
+
+static const char *
+base_name(const char *file)
+{
+    const char *slash = strrchr(file, '/');
+
+    return slash != NULL ? slash + 1 : file;
+}
+
+static void __attribute__((format(printf, 3, 0)))
+fail_format(const char *file, int line, const char *format, va_list args)
+{
+    char text[FAIL_TEXT_BYTES - 64];
+
+    vsnprintf(text, sizeof(text), format, args);
+    snprintf(fail_text, sizeof(fail_text), "%s (%s:%d)", text, base_name(file), line);
+}
+
+fl_status
+fl_fail_at(fl_status status, const char *file, int line, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    fail_format(file, line, format, args);
+    va_end(args);
+    return status;
+}
+
+fl_status
+fl_fail_errno_at(fl_status status, const char *file, int line, const char *format, ...)
+{
+    const int saved = errno;
+    char text[FAIL_TEXT_BYTES - 128];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    fl_fail_at(status, file, line, "%s: %s", text, strerrordesc_np(saved));
+    errno = saved;
+    return status;
+}
+
+void
+fl_assert_failed(const char *condition, const char *file, int line)
+{
+    fprintf(stderr, "faultline: assertion failed: %s (%s:%d)\n", condition, file, line);
+    abort();
+}
+
+const char *
+fl_last_error(void)
+{
+    return fail_text;
+}
+
+const char *
+fl_status_name(fl_status status)
+{
+    static const char *const names[] = {
+        [FL_OK] = "FL_OK",
+        [FL_NOT_FOUND] = "FL_NOT_FOUND",
+        [FL_EXISTS] = "FL_EXISTS",
+        [FL_CONFLICT] = "FL_CONFLICT",
+        [FL_INVALID] = "FL_INVALID",
+        [FL_TOO_LARGE] = "FL_TOO_LARGE",
+        [FL_NO_SPACE] = "FL_NO_SPACE",
+        [FL_NO_MEMORY] = "FL_NO_MEMORY",
+        [FL_IO] = "FL_IO",
+        [FL_CORRUPT] = "FL_CORRUPT",
+        [FL_NOT_GRANTED] = "FL_NOT_GRANTED",
+        [FL_BUSY] = "FL_BUSY",
+        [FL_READ_ONLY] = "FL_READ_ONLY",
+        [FL_NOT_SUPPORTED] = "FL_NOT_SUPPORTED",
+        [FL_VERSION] = "FL_VERSION",
+        [FL_END] = "FL_END",
+        [FL_AGAIN] = "FL_AGAIN",
+        [FL_CLOSED] = "FL_CLOSED",
+        [FL_PROTOCOL] = "FL_PROTOCOL",
+    };
+    const size_t i = (size_t)status;
+
+    return i < sizeof(names) / sizeof(names[0]) && names[i] != NULL ? names[i] : "FL_?";
+}

@@ -1,0 +1,34 @@
+# fl_module(name [DEPENDS mod...] [LINK lib...] [DIR dir] [SOURCES file...])
+#
+# One module: a static library fl_<name> of every .c in its folder (or SOURCES, relative to it).
+# Headers are included by their path from the top of the tree: "storage/log/log.h".
+function(fl_module name)
+    cmake_parse_arguments(ARG "" "DIR" "DEPENDS;LINK;SOURCES" ${ARGN})
+    if(NOT ARG_DIR)
+        set(ARG_DIR ${CMAKE_CURRENT_SOURCE_DIR}/${name})
+    endif()
+    if(ARG_SOURCES)
+        list(TRANSFORM ARG_SOURCES PREPEND ${ARG_DIR}/)
+    else()
+        file(GLOB ARG_SOURCES CONFIGURE_DEPENDS ${ARG_DIR}/*.c)
+    endif()
+    add_library(fl_${name} STATIC ${ARG_SOURCES})
+    list(TRANSFORM ARG_DEPENDS PREPEND fl_)
+    target_link_libraries(fl_${name} PUBLIC fl_flags ${ARG_DEPENDS} ${ARG_LINK})
+    set_property(TARGET fl_${name} PROPERTY POSITION_INDEPENDENT_CODE ON)
+endfunction()
+
+# fl_test(name LABEL label... SOURCES file... [LINK lib...] [TIMEOUT seconds] [ARGS arg...])
+#
+# One test program, linked with cmocka and tests/lib. Exit 77 is a skip, with the reason printed.
+function(fl_test name)
+    cmake_parse_arguments(ARG "" "TIMEOUT" "LABEL;SOURCES;LINK;ARGS" ${ARGN})
+    if(NOT ARG_TIMEOUT)
+        set(ARG_TIMEOUT 120)
+    endif()
+    add_executable(test_${name} ${ARG_SOURCES})
+    target_link_libraries(test_${name} PRIVATE ${ARG_LINK} fl_testlib PkgConfig::CMOCKA)
+    add_test(NAME ${name} COMMAND test_${name} ${ARG_ARGS})
+    set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT ${ARG_TIMEOUT}
+                                            SKIP_RETURN_CODE 77)
+endfunction()
