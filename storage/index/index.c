@@ -1,0 +1,1 @@
+#include "storage/index/index.h"
