@@ -1,0 +1,109 @@
+/* The mapping: a file that grows by faulting blocks, and what durability it was granted.
+ *
+ * One vtable; the kinds are dax (MAP_SYNC through libpmem2), page (ordinary file, synchronous writes), volatile
+ * (flush and fence on memory that a power cut takes), model (later). No kind falls back to another in silence, and
+ * no caller above this header knows which one it has.
+ *
+ * Addresses never move: address space for size_bytes_max is reserved at open, growth is mapped into it.
+ */
+#ifndef FL_STORAGE_NOSYNC_NOSYNC_H
+#define FL_STORAGE_NOSYNC_NOSYNC_H
+
+#include "storage/persist/pm.h"
+
+#include <faultline/faultline.h>
+
+struct nosync_request {
+    const char *path;
+    enum fl_mapping mapping;           /* AUTO: the strongest that the file grants */
+    enum fl_durability durability_min; /* POWERCUT lets UNVERIFIED through */
+    bool create;                       /* if absent; fsyncs file and directory */
+    bool exclusive;                    /* with create: FL_EXISTS if it is there */
+    bool read_only;
+    bool sigbus;             /* install the SIGBUS handler (chains); see nosync_guard() */
+    uint64_t size_bytes_max; /* address space to reserve, >= the file's present size */
+    uint32_t map_align;      /* alignment of the address, a power of two (2 MiB) */
+};
+
+/* What was granted: shared mapping, MAP_SYNC accepted by VALIDATE and the effective granularity, never a flag that is
+ * only shown. */
+struct nosync_grant {
+    enum fl_mapping mapping;
+    enum fl_durability durability;
+    bool created;
+    char detail[96]; /* "clwb, NT stores", "pwritev2 RWF_DSYNC, ext4", "forced by PMEM2_FORCE_GRANULARITY" */
+};
+
+struct nosync_map;
+
+/* The vtable. Tests and the model make maps of their own with it. */
+struct nosync_ops {
+    /* Blocks [off, off + len) exist, their metadata is durable, they are populated for writing and read as zeros,
+     * durably. Grows the file if it ends before. FL_NO_SPACE leaves the file as it was. Threads: any, on
+     * disjoint ranges. */
+    fl_status (*fault_in)(struct nosync_map *map, uint64_t off, uint64_t len);
+    /* Give the blocks back; they read as zeros. May roll back in a power cut. FL_NOT_SUPPORTED: the range keeps its
+     * blocks and has been zeroed instead. */
+    fl_status (*punch)(struct nosync_map *map, uint64_t off, uint64_t len);
+    /* Everything, metadata included, is durable (fsync). */
+    fl_status (*sync_file)(struct nosync_map *map);
+    uint64_t (*size_bytes)(struct nosync_map *map); /* st_size; never shrinks while open */
+    uint64_t (*file_bytes)(struct nosync_map *map); /* st_blocks x 512 */
+    void (*close)(struct nosync_map *map);
+};
+
+struct nosync_map {
+    const struct nosync_ops *ops;
+    struct pm_media media;
+    struct nosync_grant grant;
+};
+
+/* Open the file, lock it (flock: exclusive, shared if read_only; FL_BUSY), map it.
+ * Owner: the caller, nosync_close().
+ * Errors: FL_NOT_GRANTED (text names what was granted and, on tmpfs, durability process), FL_BUSY, FL_NOT_FOUND,
+ * FL_EXISTS, FL_NOT_SUPPORTED (dax: shared extents, see docs), FL_INVALID (not a regular file), FL_IO, FL_NO_MEMORY. */
+FL_NODISCARD fl_status nosync_open(const struct nosync_request *request, struct nosync_map **out);
+
+static inline fl_status
+nosync_fault_in(struct nosync_map *map, uint64_t off, uint64_t len)
+{
+    return map->ops->fault_in(map, off, len);
+}
+
+static inline fl_status
+nosync_punch(struct nosync_map *map, uint64_t off, uint64_t len)
+{
+    return map->ops->punch(map, off, len);
+}
+
+static inline fl_status
+nosync_sync_file(struct nosync_map *map)
+{
+    return map->ops->sync_file(map);
+}
+
+static inline uint64_t
+nosync_size_bytes(struct nosync_map *map)
+{
+    return map->ops->size_bytes(map);
+}
+
+static inline uint64_t
+nosync_file_bytes(struct nosync_map *map)
+{
+    return map->ops->file_bytes(map);
+}
+
+static inline void
+nosync_close(struct nosync_map *map)
+{
+    if (map != NULL) {
+        map->ops->close(map);
+    }
+}
+
+/* SIGBUS backstop: run `body(context)`; false if a load or store on a mapping of ours raised SIGBUS inside it (no space,
+ * media poison). Only with request.sigbus; otherwise it just calls `body`. Threads: any. */
+bool nosync_guard(void (*body)(void *context), void *context);
+
+#endif
