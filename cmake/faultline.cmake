@@ -1,9 +1,11 @@
-# fl_module(name [DEPENDS mod...] [LINK lib...] [DIR dir] [SOURCES file...])
+# fl_module(name [LIBRARY lib] [DEPENDS mod...] [LINK lib...] [DIR dir] [SOURCES file...])
 #
 # One module: a static library fl_<name> of every .c in its folder (or SOURCES, relative to it).
 # Headers are included by their path from the top of the tree: "storage/log/log.h".
+# A folder without sources yet is an interface library, so that what depends on it configures.
+# LIBRARY faultline (or faultline-client) makes it a part of that installed library: see install.cmake.
 function(fl_module name)
-    cmake_parse_arguments(ARG "" "DIR" "DEPENDS;LINK;SOURCES" ${ARGN})
+    cmake_parse_arguments(ARG "" "DIR;LIBRARY" "DEPENDS;LINK;SOURCES" ${ARGN})
     if(NOT ARG_DIR)
         set(ARG_DIR ${CMAKE_CURRENT_SOURCE_DIR}/${name})
     endif()
@@ -12,10 +14,19 @@ function(fl_module name)
     else()
         file(GLOB ARG_SOURCES CONFIGURE_DEPENDS ${ARG_DIR}/*.c)
     endif()
-    add_library(fl_${name} STATIC ${ARG_SOURCES})
     list(TRANSFORM ARG_DEPENDS PREPEND fl_)
+    if(NOT ARG_SOURCES)
+        add_library(fl_${name} INTERFACE)
+        target_link_libraries(fl_${name} INTERFACE fl_flags ${ARG_DEPENDS} ${ARG_LINK})
+        return()
+    endif()
+    add_library(fl_${name} STATIC ${ARG_SOURCES})
     target_link_libraries(fl_${name} PUBLIC fl_flags ${ARG_DEPENDS} ${ARG_LINK})
     set_property(TARGET fl_${name} PROPERTY POSITION_INDEPENDENT_CODE ON)
+    if(ARG_LIBRARY)
+        set_property(GLOBAL APPEND PROPERTY FL_MODULES_${ARG_LIBRARY} fl_${name})
+        set_property(GLOBAL APPEND PROPERTY FL_LINKS_${ARG_LIBRARY} ${ARG_LINK})
+    endif()
 endfunction()
 
 # fl_test(name LABEL label... SOURCES file... [LINK lib...] [TIMEOUT seconds] [ARGS arg...])
