@@ -110,8 +110,8 @@ crc32c_cut_anywhere_continues(void **state)
         const size_t cut = rng_below(&rng, LEN_LONG_MAX + 1);
 
         assert_int_equal(crc32c(crc32c(0, data, cut), data + cut, LEN_LONG_MAX - cut), whole);
-        assert_int_equal(
-            crc32c(crc32c_portable(0, data, cut), data + cut, LEN_LONG_MAX - cut), whole);
+        assert_int_equal(crc32c(crc32c_portable(0, data, cut), data + cut, LEN_LONG_MAX - cut),
+                         whole);
     }
     free(data);
 }
