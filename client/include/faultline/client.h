@@ -1,13 +1,14 @@
-/* libfaultline-client: a blocking client for faultline-server, or any server that speaks RESP2 or RESP3.
+/* libfaultline-client: a blocking client for faultline-server, or any server that speaks RESP2 or
+ * RESP3.
  *
- * One struct fl_client is one connection. It never reconnects by itself: a command that was sent may
- * have been executed, so only the caller knows whether it may be sent again. Once a call fails with
- * FL_IO, FL_CLOSED or FL_PROTOCOL, or with FL_NO_MEMORY where the contract says so, the connection is
- * broken: every later call but fl_client_close() and the readers of its state fails with FL_CLOSED.
- * Replies that were handed out stay valid.
+ * One struct fl_client is one connection. It never reconnects by itself: a command that was sent
+ * may have been executed, so only the caller knows whether it may be sent again. Once a call
+ * fails with FL_IO, FL_CLOSED or FL_PROTOCOL, or with FL_NO_MEMORY where the contract says so,
+ * the connection is broken: every later call but fl_client_close() and the readers of its state
+ * fails with FL_CLOSED. Replies that were handed out stay valid.
  *
- * An error reply ("-ERR ...") is an answer, not a failure: the call yields FL_OK and a reply of type
- * FL_CLIENT_ERROR.
+ * An error reply ("-ERR ...") is an answer, not a failure: the call yields FL_OK and a reply of
+ * type FL_CLIENT_ERROR.
  *
  * Threads: a client and the replies read from it belong to one thread at a time. Different clients
  * share nothing. No call installs a signal handler or raises SIGPIPE.
@@ -28,8 +29,8 @@ extern "C" {
 struct fl_client;
 struct fl_client_reply;
 
-/* What kept the last call of this thread from succeeding: the same as fl_last_error(), but the client
- * library's own even in a program that links libfaultline beside it.
+/* What kept the last call of this thread from succeeding: the same as fl_last_error(), but the
+ * client library's own even in a program that links libfaultline beside it.
  *
  * Owner:   the library; valid until this thread's next call that fails.
  * Threads: any. */
@@ -42,8 +43,8 @@ enum fl_client_events {
     FL_CLIENT_WRITABLE = 2,
 };
 
-/* How bytes travel. TCP and unix sockets are built in; another one (TLS, a test) fills this in and goes
- * through fl_client_connect_over(). read and write never block; wait does. */
+/* How bytes travel. TCP and unix sockets are built in; another one (TLS, a test) fills this in
+ * and goes through fl_client_connect_over(). read and write never block; wait does. */
 struct fl_client_transport {
     void *self; /* handed to every function */
 
@@ -53,8 +54,8 @@ struct fl_client_transport {
     /* Send up to `len` (> 0) bytes. FL_OK with 0 < *done <= len; FL_AGAIN: no room now; FL_CLOSED;
      * FL_IO. */
     fl_status (*write)(void *self, const void *data, size_t len, size_t *done);
-    /* Wait until one of `events` (enum fl_client_events) may go on, at most timeout_ms (< 0: for ever).
-     * FL_OK: try again, perhaps for nothing; FL_AGAIN: the time is over; FL_IO. */
+    /* Wait until one of `events` (enum fl_client_events) may go on, at most timeout_ms (< 0: for
+     * ever). FL_OK: try again, perhaps for nothing; FL_AGAIN: the time is over; FL_IO. */
     fl_status (*wait)(void *self, unsigned events, int64_t timeout_ms);
     /* Release everything, self included. Called once. */
     void (*close)(void *self);
@@ -71,10 +72,9 @@ struct fl_client_options {
     uint16_t port;         /* default 6379 */
     const char *unix_path; /* if not NULL: a unix socket instead of host and port */
 
-    int64_t
-        connect_timeout_ms; /* for connecting and the handshake together; < 0: for ever; default 5000 */
-    int64_t
-        io_timeout_ms; /* longest wait without any progress in a call; < 0: for ever, the default */
+    int64_t connect_timeout_ms; /* connecting and handshake together; < 0: for ever; default 5000 */
+    /* The longest that a call waits without any progress; < 0, the default: for ever. */
+    int64_t io_timeout_ms;
 
     int protocol;         /* 2 or 3; default 2. 3 is asked for with HELLO 3 */
     const char *user;     /* NULL: the default user */
@@ -93,28 +93,29 @@ struct fl_client_options {
 
 FL_API void fl_client_options_init(struct fl_client_options *options);
 
-/* Connect, then authenticate, choose the protocol, name the connection and select the database, as the
- * options ask for. Tries each address of a name in turn.
+/* Connect, then authenticate, choose the protocol, name the connection and select the database,
+ * as the options ask for. Tries each address of a name in turn.
  *
  * Owner:   the caller owns *out and releases it with fl_client_close(). The options are copied.
  * Errors:  FL_IO             no connection; the text names address and cause
  *          FL_AGAIN          connect_timeout_ms is over
  *          FL_NOT_SUPPORTED  the server doesn't speak protocol 3
- *          FL_INVALID        an option is out of its range, or the server refused the credentials, the
- *                            name or the database; the text holds its answer
+ *          FL_INVALID        an option is out of its range, or the server refused the
+ *                            credentials, the name or the database; the text holds its answer
  *          FL_CLOSED, FL_PROTOCOL, FL_NO_MEMORY */
 FL_API FL_NODISCARD fl_status fl_client_connect(const struct fl_client_options *options,
                                                 struct fl_client **out);
 
-/* The same over a transport of the caller's, which is already connected: host, port and unix_path are
- * not looked at.
+/* The same over a transport of the caller's, which is already connected: host, port and unix_path
+ * are not looked at.
  *
  * Owner: the transport is the client's from here on, and closed even if this fails. */
 FL_API FL_NODISCARD fl_status fl_client_connect_over(const struct fl_client_options *options,
                                                      const struct fl_client_transport *transport,
                                                      struct fl_client **out);
 
-/* Close the connection and release it; requests that were not flushed are dropped. NULL is allowed. */
+/* Close the connection and release it; requests that were not flushed are dropped. NULL is
+ * allowed. */
 FL_API void fl_client_close(struct fl_client *client);
 
 /* Why the connection is broken, "" while it is good.
@@ -123,8 +124,8 @@ FL_API const char *fl_client_error(const struct fl_client *client);
 
 /* ---- one command ---- */
 
-/* Send a command of `argc` >= 1 arguments and wait for its reply. argv[i] holds lens[i] bytes of any value;
- * lens may be NULL: all are 0-terminated.
+/* Send a command of `argc` >= 1 arguments and wait for its reply. argv[i] holds lens[i] bytes of
+ * any value; lens may be NULL: all are 0-terminated.
  *
  * Owner:   the caller owns *reply and releases it with fl_client_reply_destroy(). `reply` may be
  *          NULL: it is read and dropped.
@@ -145,8 +146,8 @@ FL_API FL_NODISCARD fl_status fl_client_call(struct fl_client *client,
 
 /* ---- pipelines ---- */
 
-/* Queue a command; nothing is sent before fl_client_flush() or fl_client_read(). One reply is owed for
- * it. Arguments are copied.
+/* Queue a command; nothing is sent before fl_client_flush() or fl_client_read(). One reply is
+ * owed for it. Arguments are copied.
  * Errors: FL_INVALID, FL_TOO_LARGE (nothing was queued); FL_NO_MEMORY (nothing was queued, and the
  * connection stays good); FL_CLOSED. */
 FL_API FL_NODISCARD fl_status fl_client_append(struct fl_client *client, size_t argc,
@@ -157,19 +158,20 @@ FL_API FL_NODISCARD fl_status fl_client_append_unanswered(struct fl_client *clie
                                                           const char *const *argv,
                                                           const size_t *lens);
 
-/* Queue bytes that are RESP requests already, split anywhere. The library doesn't look into them, and
- * doesn't count the replies that they provoke. Errors: as fl_client_append(). */
+/* Queue bytes that are RESP requests already, split anywhere. The library doesn't look into them,
+ * and doesn't count the replies that they provoke. Errors: as fl_client_append(). */
 FL_API FL_NODISCARD fl_status fl_client_append_raw(struct fl_client *client, const void *data,
                                                    size_t len);
 
-/* Send all that is queued. Replies that arrive meanwhile are taken in, so that neither side waits for
- * the other however long the pipeline is; they cost memory until they are read.
- * Errors: FL_AGAIN (io_timeout_ms is over; call again to go on), FL_CLOSED, FL_IO, FL_NO_MEMORY (broken). */
+/* Send all that is queued. Replies that arrive meanwhile are taken in, so that neither side waits
+ * for the other however long the pipeline is; they cost memory until they are read.
+ * Errors: FL_AGAIN (io_timeout_ms is over; call again to go on), FL_CLOSED, FL_IO, FL_NO_MEMORY (the
+ * connection is broken). */
 FL_API FL_NODISCARD fl_status fl_client_flush(struct fl_client *client);
 
-/* Flush, then wait for the next reply, at most io_timeout_ms without progress. Replies come in the order
- * of their commands. It may be called when none is owed: to wait for pushes, for messages under RESP2,
- * or for the answers to raw bytes.
+/* Flush, then wait for the next reply, at most io_timeout_ms without progress. Replies come in
+ * the order of their commands. It may be called when none is owed: to wait for pushes, for
+ * messages under RESP2, or for the answers to raw bytes.
  *
  * Owner:   as in fl_client_command().
  * Errors:  FL_AGAIN     none came in time; the connection is good, call again
@@ -178,8 +180,8 @@ FL_API FL_NODISCARD fl_status fl_client_flush(struct fl_client *client);
 FL_API FL_NODISCARD fl_status fl_client_read(struct fl_client *client,
                                              struct fl_client_reply **reply);
 
-/* fl_client_read() with a time limit of its own for all of it: 0 takes only what has arrived, < 0 waits for
- * ever. */
+/* fl_client_read() with a time limit of its own for all of it: 0 takes only what has arrived, < 0
+ * waits for ever. */
 FL_API FL_NODISCARD fl_status fl_client_read_within(struct fl_client *client, int64_t timeout_ms,
                                                     struct fl_client_reply **reply);
 
@@ -204,16 +206,19 @@ enum fl_client_type {
     FL_CLIENT_PUSH = 12,
 };
 
-/* Release a reply that a call handed out, with everything inside it. NULL is allowed. Not for items. */
+/* Release a reply that a call handed out, with everything inside it. NULL is allowed. Not for
+ * items. */
 FL_API void fl_client_reply_destroy(struct fl_client_reply *reply);
 
-/* The functions below read a reply or an item of one, and allocate nothing. What they return belongs
- * to the reply. A type that doesn't fit is no failure of theirs: they say what they return then. */
+/* The functions below read a reply or an item of one, and allocate nothing. What they return
+ * belongs to the reply. A type that doesn't fit is no failure of theirs: they say what they
+ * return then. */
 FL_API enum fl_client_type fl_client_reply_type(const struct fl_client_reply *reply);
 FL_API const char *fl_client_type_name(enum fl_client_type type); /* "integer" */
 
-/* The bytes of a STATUS, ERROR, STRING, VERBATIM (without its format) or BIG_NUMBER, and the text that a
- * DOUBLE had on the wire: *len of them and a 0 byte behind. Else NULL and 0. len may be NULL. */
+/* The bytes of a STATUS, ERROR, STRING, VERBATIM (without its format) or BIG_NUMBER, and the text
+ * that a DOUBLE had on the wire: *len of them and a 0 byte behind. Else NULL and 0. len may be
+ * NULL. */
 FL_API const char *fl_client_reply_text(const struct fl_client_reply *reply, size_t *len);
 /* The three letters of a VERBATIM's format, "txt" or "mkd"; else "". */
 FL_API const char *fl_client_reply_format(const struct fl_client_reply *reply);
@@ -230,8 +235,8 @@ FL_API const struct fl_client_reply *fl_client_reply_item(const struct fl_client
 /* The key of pair i of a MAP; else NULL. O(1). */
 FL_API const struct fl_client_reply *fl_client_reply_key(const struct fl_client_reply *reply,
                                                          size_t i);
-/* The value behind the key `name` of a MAP, or of an ARRAY that lists keys and values in turn, as RESP2
- * does; NULL if it isn't there. O(count). */
+/* The value behind the key `name` of a MAP, or of an ARRAY that lists keys and values in turn, as
+ * RESP2 does; NULL if it isn't there. O(count). */
 FL_API const struct fl_client_reply *fl_client_reply_find(const struct fl_client_reply *reply,
                                                           const char *name);
 
