@@ -37,7 +37,8 @@ struct pm_range {
 struct pm_media_ops {
     /* Staged. Write all ranges and make them durable; `all` : also everything written through before.
      * FL_IO: the outcome is unknown. */
-    fl_status (*write_durable)(void *context, const struct pm_range *ranges, size_t count, bool all);
+    fl_status (*write_durable)(void *context, const struct pm_range *ranges, size_t count,
+                               bool all);
     /* Staged. Write now, durable at the next write_durable(all). */
     fl_status (*write_through)(void *context, uint64_t off, const void *src, size_t len);
     /* Hooked: perform the store (`atomic`: 8 aligned bytes by one instruction), then be told of flush, fence. */
@@ -48,11 +49,11 @@ struct pm_media_ops {
 
 /* A mapped file. Filled by storage/nosync/; read-only for everybody else. */
 struct pm_media {
-    const uint8_t *base;   /* address of offset 0; never moves */
-    uint8_t *base_store;   /* the same, writable; direct and hooked. For persist/ and nosync/ only */
+    const uint8_t *base; /* address of offset 0; never moves */
+    uint8_t *base_store; /* the same, writable; direct and hooked. For persist/ and nosync/ only */
     uint64_t size_bytes_max;
     enum pm_mode mode;
-    bool eadr;             /* caches are in the persistence domain: no flush instructions */
+    bool eadr; /* caches are in the persistence domain: no flush instructions */
     const struct pm_media_ops *ops;
     void *context;
 };
@@ -66,12 +67,17 @@ struct pm_counts {
 
 enum { PM_RANGES_MAX = 64 };
 
-/* A writer. Threads: one at a time from the first write to the drain (a fence covers only its own thread's
- * flushes). */
+/* The instruction that writes a line back; chosen by pm_init(). */
+enum pm_flush { PM_FLUSH_CLFLUSH, PM_FLUSH_CLFLUSHOPT, PM_FLUSH_CLWB, PM_FLUSH_NONE };
+
+/* A writer. Stays where it is from the first write to the drain: staged 8-byte stores point into it. Threads: one
+ * at a time from the first write to the drain (a fence covers only its own thread's flushes). */
 struct pm {
     const struct pm_media *media;
     struct pm_counts counts;
-    size_t ranges_count; /* staged */
+    enum pm_flush flush;
+    size_t ranges_count; /* staged: ascending, disjoint, one source per range */
+    size_t words_count;  /* staged */
     bool through;        /* staged: write_through since the last drain */
     bool dirty;          /* something to drain */
     fl_status failed;    /* the first failure; sticky: every later drain returns it */
@@ -81,24 +87,28 @@ struct pm {
 
 void pm_init(struct pm *pm, const struct pm_media *media);
 
-/* Write `len` bytes at `off`. `src` must stay as it is until pm_drain() (staged media reads it then). Whole lines
- * (off and len multiples of 64) go past the cache. Never fails; a failure shows at the drain. */
+/* Write `len` bytes at `off`. `src` must stay as it is until pm_drain() (staged media reads it then). Whole lines of
+ * the range go past the cache, the rest of it is flushed. Of two writes to one byte the later wins. Never fails; a
+ * failure shows at the drain. Staged: when the table of ranges is full, all are written unsynced (readers may
+ * see them before the drain) and the drain covers them. */
 void pm_write_nofence(struct pm *pm, uint64_t off, const void *src, size_t len);
 
 /* Write 8 bytes, little-endian, at `off`, a multiple of 8, by one store. */
 void pm_store_u64_nofence(struct pm *pm, uint64_t off, uint64_t value);
 
-/* Write a large range now; `src` is free on return. */
+/* Write a large range now; `src` is free on return. A failure shows at the drain too. */
 fl_status pm_write_through_nofence(struct pm *pm, uint64_t off, const void *src, size_t len);
 
 /* Everything this writer wrote is durable on FL_OK. FL_IO: unknown, and so for ever after (sticky). */
 FL_NODISCARD fl_status pm_drain(struct pm *pm);
 
 /* For a writer whose drain another thread's pm will do: makes this thread's stores safe to leave (a fence on
- * direct media). On staged media what was written through is covered by any later pm_drain_all(). */
+ * direct media, counted). On staged media what is still staged is written through, and any later pm_drain_all()
+ * covers it. */
 void pm_handoff(struct pm *pm);
 
-/* As pm_drain(), and everything anybody has written through is durable too. */
+/* As pm_drain(), and everything anybody has written through is durable too. On staged media it always costs a
+ * sync; elsewhere what others wrote is already durable by their own drain or handoff. */
 FL_NODISCARD fl_status pm_drain_all(struct pm *pm);
 
 /* Which instructions pm uses on direct media: "clwb, NT stores". */
