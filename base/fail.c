@@ -42,13 +42,18 @@ fl_status
 fl_fail_errno_at(fl_status status, const char *file, int line, const char *format, ...)
 {
     const int saved = errno;
+    const char *why = strerrordesc_np(saved); /* NULL for a number the C library doesn't know */
     char text[FAIL_TEXT_BYTES - 128];
     va_list args;
 
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    fl_fail_at(status, file, line, "%s: %s", text, strerrordesc_np(saved));
+    if (why != NULL) {
+        fl_fail_at(status, file, line, "%s: %s", text, why);
+    } else {
+        fl_fail_at(status, file, line, "%s: errno %d", text, saved);
+    }
     errno = saved;
     return status;
 }
