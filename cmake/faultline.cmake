@@ -43,3 +43,31 @@ function(fl_test name)
     set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT ${ARG_TIMEOUT}
                                             SKIP_RETURN_CODE 77)
 endfunction()
+
+# fl_fuzz(name SOURCES file... CORPUS dir [LINK lib...] [SECONDS n])
+#
+# One fuzz target: a file that defines LLVMFuzzerTestOneInput (tests/lib/fuzz/fuzz.h) and a folder of
+# inputs. Preset fuzz links libFuzzer and searches for SECONDS (60), label fuzz; everywhere else the
+# corpus and random changes to it are run through in a moment, label fuzz-smoke.
+function(fl_fuzz name)
+    cmake_parse_arguments(ARG "" "CORPUS;SECONDS" "SOURCES;LINK" ${ARGN})
+    if(NOT ARG_SECONDS)
+        set(ARG_SECONDS 60)
+    endif()
+    get_filename_component(corpus ${ARG_CORPUS} ABSOLUTE)
+    add_executable(fuzz_${name} ${ARG_SOURCES})
+    target_link_libraries(fuzz_${name} PRIVATE ${ARG_LINK} fl_testlib)
+    if(FL_SANITIZE MATCHES fuzzer)
+        target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+        set(found ${CMAKE_CURRENT_BINARY_DIR}/corpus_${name})
+        file(MAKE_DIRECTORY ${found})
+        add_test(NAME fuzz_${name} COMMAND fuzz_${name} -max_total_time=${ARG_SECONDS}
+                                           -print_final_stats=1 ${found} ${corpus})
+        math(EXPR timeout "${ARG_SECONDS} + 60")
+        set_tests_properties(fuzz_${name} PROPERTIES LABELS fuzz TIMEOUT ${timeout})
+    else()
+        target_sources(fuzz_${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests/lib/fuzz/main.c)
+        add_test(NAME fuzz_${name} COMMAND fuzz_${name} ${corpus})
+        set_tests_properties(fuzz_${name} PROPERTIES LABELS fuzz-smoke TIMEOUT 120)
+    endif()
+endfunction()
