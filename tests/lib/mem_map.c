@@ -22,7 +22,7 @@ struct mem_map {
 
     pthread_mutex_t lock; /* for what is below */
     atomic_bool *pages;   /* which exist; also read without the lock by the checks of stores */
-    uint64_t pages_count;
+    uint64_t pages_existing;
     uint64_t size_bytes;
     uint64_t space_bytes;
     struct mem_map_failure failures[MEM_MAP_CALLS];
@@ -193,12 +193,12 @@ static const struct pm_media_ops media_ops = {
 /* ---- mapping ---- */
 
 static uint64_t
-pages_existing(const struct mem_map *mem, uint64_t first, uint64_t end)
+pages_missing(const struct mem_map *mem, uint64_t off, uint64_t len)
 {
     uint64_t count = 0;
 
-    for (uint64_t page = first; page < end; page++) {
-        count += atomic_load_explicit(&mem->pages[page], memory_order_relaxed);
+    for (uint64_t page = off / PAGE; page < (off + len) / PAGE; page++) {
+        count += !atomic_load_explicit(&mem->pages[page], memory_order_relaxed);
     }
     return count;
 }
@@ -206,6 +206,9 @@ pages_existing(const struct mem_map *mem, uint64_t first, uint64_t end)
 static void
 set_pages(struct mem_map *mem, uint64_t off, uint64_t len, bool exist)
 {
+    const uint64_t missing = pages_missing(mem, off, len);
+
+    mem->pages_existing += exist ? missing : missing - len / PAGE;
     for (uint64_t page = off / PAGE; page < (off + len) / PAGE; page++) {
         atomic_store_explicit(&mem->pages[page], exist, memory_order_relaxed);
     }
@@ -234,10 +237,9 @@ mem_fault_in(struct nosync_map *map, uint64_t off, uint64_t len)
     }
     lock(mem);
     const uint64_t end = off + len;
-    const uint64_t missing = len / PAGE - pages_existing(mem, off / PAGE, end / PAGE);
-    const uint64_t existing = pages_existing(mem, 0, mem->pages_count);
+    const uint64_t missing = pages_missing(mem, off, len);
 
-    if (mem->space_bytes > 0 && (existing + missing) * PAGE > mem->space_bytes) {
+    if (mem->space_bytes > 0 && (mem->pages_existing + missing) * PAGE > mem->space_bytes) {
         unlock(mem);
         return FL_FAIL(FL_NO_SPACE, "mem_map: no space for %" PRIu64 " bytes", missing * PAGE);
     }
@@ -308,7 +310,7 @@ mem_file_bytes(struct nosync_map *map)
     struct mem_map *mem = mem_of(map);
 
     lock(mem);
-    const uint64_t bytes = pages_existing(mem, 0, mem->pages_count) * PAGE;
+    const uint64_t bytes = mem->pages_existing * PAGE;
 
     unlock(mem);
     return bytes;
@@ -340,8 +342,7 @@ mem_map_create(const struct mem_map_options *options)
     mem->options = *options;
     mem->options.guard = options->guard && options->mode == PM_DIRECT;
     mem->space_bytes = options->space_bytes;
-    mem->pages_count = options->size_bytes_max / PAGE;
-    mem->pages = calloc(mem->pages_count, sizeof(*mem->pages));
+    mem->pages = calloc(options->size_bytes_max / PAGE, sizeof(*mem->pages));
 
     void *bytes = mmap(NULL, (size_t)options->size_bytes_max,
                        mem->options.guard ? PROT_NONE : PROT_READ | PROT_WRITE,
