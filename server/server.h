@@ -1,0 +1,93 @@
+/* The server's state: one structure, handed to everything; there are no globals. */
+#ifndef FL_SERVER_SERVER_H
+#define FL_SERVER_SERVER_H
+
+#include "base/log.h"
+#include "proto/resp_out.h"
+#include "server/loop.h"
+#include "server/metrics.h"
+#include "server/options.h"
+
+#include <faultline/batch.h>
+#include <faultline/faultline.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct conn;
+struct scan_cursors;
+struct watch_table;
+
+#define SERVER_REDIS_VERSION "7.0.15" /* whose replies we give; clients look at it */
+
+enum {
+    SERVER_TICK_COMMANDS_MAX = 1024,
+    SERVER_TICK_BYTES_MAX = 1 << 20,
+    SERVER_LISTENERS_MAX = 16,
+};
+
+enum server_stop {
+    SERVER_RUNS = 0,
+    SERVER_STOPS = 1,     /* no new connections; finish and close the store */
+    SERVER_STOPS_NOW = 2, /* a second signal: don't wait for clients */
+};
+
+/* The commands executed since the last submit, and what is on its way to the medium: commit.c. */
+struct commit {
+    struct fl_batch *batch;
+    unsigned commands;       /* executed since the last submit that wrote something */
+    uint64_t ticket_last;    /* of the last submit */
+    uint64_t ticket_durable; /* as last asked */
+    bool failed;             /* the store can't commit any more */
+};
+
+struct server {
+    struct options options;
+    struct logger logger;
+    struct fl_store *store;
+    uint64_t inline_bytes_max; /* values over it become blobs */
+    struct loop *loop;
+    struct commit commit;
+
+    uint64_t now_ms;  /* the store's clock, taken once a tick */
+    uint64_t mono_ns; /* monotonic, taken once a tick */
+    uint64_t started_ns;
+    uint64_t started_wall_s;
+    unsigned tick_commands;
+    size_t tick_bytes;
+
+    struct conn *conns; /* all of them, newest first */
+    unsigned conns_count;
+    unsigned conns_blocked;
+    uint64_t conn_id_next;
+    struct conn *dirty;   /* output to see to at the end of the tick */
+    struct conn *waiting; /* output held until a ticket is durable */
+    struct conn *ready;   /* may execute again */
+    struct resp_pool pool;
+    struct resp_out null_out; /* where replies go that nobody wants: CLIENT REPLY OFF */
+
+    uint64_t pause_until_ms; /* CLIENT PAUSE, monotonic; 0: none */
+    bool pause_all;          /* false: only writes wait */
+
+    struct watch_table *watches;
+    struct scan_cursors *scan_cursors;
+    struct metrics metrics;
+
+    int listeners[SERVER_LISTENERS_MAX];
+    unsigned listeners_count;
+    unsigned port_bound; /* the TCP port, also if it was ephemeral */
+    int signal_fd;
+    enum server_stop stop;
+    char run_id[41];
+    char config_path[OPTIONS_PATH_BYTES]; /* absolute */
+    char executable[OPTIONS_PATH_BYTES];
+};
+
+/* Ask the server to end as SIGTERM does (SHUTDOWN). */
+void server_stop(struct server *server);
+
+/* Take over options that can change while running (CONFIG SET, SIGHUP): the ones marked OPTION_LIVE. */
+void server_options_changed(struct server *server);
+
+#endif
