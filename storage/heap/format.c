@@ -1,0 +1,128 @@
+/* Finding and making the heap's fixed parts: probe and format. */
+#include "storage/heap/super.h"
+
+#include "base/fail.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* Where the second copy is when the first is gone and so block_bytes is not known: every power of two. */
+static fl_status
+probe_second_copy(struct nosync_map *map, uint64_t size, struct heap_geometry *geometry)
+{
+    for (uint64_t block = HEAP_BLOCK_BYTES_MIN; block <= HEAP_BLOCK_BYTES_MAX && block <= size;
+         block *= 2) {
+        const struct heap_super_media *copy =
+            (const struct heap_super_media *)(map->media.base + block / 2);
+
+        if (super_decode(copy, geometry) == FL_OK && geometry->block_bytes == block) {
+            return FL_OK;
+        }
+    }
+    return FL_CORRUPT;
+}
+
+static bool
+all_zero(const uint8_t *bytes, uint64_t from, uint64_t to)
+{
+    return from >= to || (bytes[from] == 0 && memcmp(bytes + from, bytes + from + 1,
+                                                     (size_t)(to - from - 1)) == 0);
+}
+
+/* Did a crash interrupt heap_format()? Then the file is two blocks that are zero but for what format writes
+ * before the first superblock. Anything else is somebody's data and is never written over. */
+static bool
+format_interrupted(const uint8_t *base, uint64_t size)
+{
+    const uint64_t block = size / 2;
+
+    return (block & (block - 1)) == 0 && block >= HEAP_BLOCK_BYTES_MIN && size == 2 * block &&
+           block <= HEAP_BLOCK_BYTES_MAX && all_zero(base, 0, HEAP_ROOT_OFF) &&
+           all_zero(base, HEAP_ROOT_OFF + HEAP_ROOT_BYTES, block / 2) &&
+           all_zero(base, block / 2 + HEAP_SUPER_BYTES, block) &&
+           all_zero(base, block + 2 * HEAP_ENTRY_BYTES, size);
+}
+
+fl_status
+heap_probe(struct nosync_map *map, struct heap_geometry *geometry, const struct heap_report *report)
+{
+    const uint64_t size = nosync_size_bytes(map);
+    const struct heap_super_media *first = (const struct heap_super_media *)map->media.base;
+
+    memset(geometry, 0, sizeof(*geometry));
+    if (size == 0) {
+        return FL_NOT_FOUND;
+    }
+    if (size < HEAP_BLOCK_BYTES_MIN) {
+        return FL_FAIL(FL_CORRUPT,
+                       "the file has %" PRIu64 " bytes: too short for a store, and not empty", size);
+    }
+    fl_status status = super_decode(first, geometry);
+
+    if (status == FL_OK) {
+        const struct heap_super_media *second =
+            (const struct heap_super_media *)(map->media.base + geometry->block_bytes / 2);
+        struct heap_geometry other = {0};
+
+        if (size < geometry->block_bytes / 2 + HEAP_SUPER_BYTES ||
+            super_decode(second, &other) != FL_OK ||
+            memcmp(first, second, sizeof(*first)) != 0) {
+            heap_report_finding(report, "superblock", geometry->block_bytes / 2, HEAP_SUPER_BYTES,
+                                "the second superblock is damaged; the first is used");
+        }
+        return FL_OK;
+    }
+    if (status == FL_VERSION) {
+        return status;
+    }
+    if (probe_second_copy(map, size, geometry) == FL_OK) {
+        heap_report_finding(report, "superblock", 0, HEAP_SUPER_BYTES,
+                            "the first superblock is damaged; the second is used");
+        return FL_OK;
+    }
+    if (format_interrupted(map->media.base, size)) {
+        return FL_NOT_FOUND;
+    }
+    return FL_FAIL(FL_CORRUPT, "no superblock validates: not a store, or its first block is lost; "
+                               "the file is left as it is");
+}
+
+fl_status
+heap_format(struct nosync_map *map, struct heap_geometry *geometry)
+{
+    const struct heap_root root = {.sequence = 1, .flags = HEAP_ROOT_CLEAN, .lsn_next = 4096};
+    struct heap_super_media super;
+    struct heap_root_media root_media;
+    struct pm pm;
+
+    fl_status status = super_geometry_check(geometry);
+
+    if (status == FL_OK) {
+        status = super_uuid_make(geometry->uuid);
+    }
+    if (status == FL_OK) {
+        status = nosync_fault_in(map, 0, UINT64_C(2) * geometry->block_bytes);
+    }
+    if (status != FL_OK) {
+        return status;
+    }
+    super_encode(geometry, &super);
+    super_root_encode(geometry, &root, &root_media);
+    pm_init(&pm, &map->media);
+    for (uint32_t block = 0; block < 2; block++) {
+        const struct heap_entry meta = {.state = HEAP_META, .generation = 1};
+
+        pm_store_u64_nofence(&pm, geometry->block_bytes + (uint64_t)block * HEAP_ENTRY_BYTES,
+                             super_entry_encode(geometry, block, meta));
+    }
+    pm_write_nofence(&pm, HEAP_ROOT_OFF, &root_media, sizeof(root_media));
+    pm_write_nofence(&pm, geometry->block_bytes / 2, &super, sizeof(super));
+    /* order: everything else before the first superblock. Its presence says that the heap is whole. */
+    status = pm_drain(&pm);
+    if (status != FL_OK) {
+        return status;
+    }
+    pm_write_nofence(&pm, 0, &super, sizeof(super));
+    /* order: the first superblock before return. The caller tells its user that the store exists. */
+    return pm_drain(&pm);
+}

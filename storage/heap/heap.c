@@ -1,0 +1,389 @@
+/* The heap's blocks: states in DRAM beside the table on media, and who may take which.
+ *
+ * A block's DRAM state is under heap->lock; its table word is written by whoever holds the block. */
+#include "storage/heap/heap_internal.h"
+
+#include "base/bytes.h"
+#include "base/fail.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+uint32_t
+heap_table_block(const struct heap *heap, uint32_t block)
+{
+    const uint32_t group = block / heap->group_blocks;
+
+    return group == 0 ? 1 : group * heap->group_blocks;
+}
+
+static uint64_t
+entry_off(const struct heap *heap, uint32_t block)
+{
+    return heap_block_off(&heap->geometry, heap_table_block(heap, block)) +
+           (uint64_t)(block % heap->group_blocks) * HEAP_ENTRY_BYTES;
+}
+
+bool
+heap_block_is_meta(const struct heap *heap, uint32_t block)
+{
+    return block < 2 || block % heap->group_blocks == 0;
+}
+
+/* Read the table into DRAM. A word that doesn't validate is damage: its block is owned by nobody we know, so
+ * it is kept out of use, and the open fails unless the caller salvages. */
+static fl_status
+table_load(struct heap *heap, const struct heap_report *report)
+{
+    uint64_t damaged = 0;
+
+    for (uint32_t block = 0; block < heap->blocks_total; block++) {
+        const uint64_t off = entry_off(heap, block);
+        struct heap_entry entry;
+
+        if (!super_entry_decode(&heap->geometry, block, bytes_get_le64(heap->media->base + off),
+                                &entry) ||
+            (heap_block_is_meta(heap, block) != (entry.state == HEAP_META) &&
+             entry.state != HEAP_FREE)) {
+            heap_report_finding(report, "table-word", off, sizeof(uint64_t),
+                                "the table word of block %u is damaged; run faultline-check --repair",
+                                block);
+            damaged++;
+            entry = (struct heap_entry){.state = HEAP_META};
+            heap->damaged_off = damaged == 1 ? off : heap->damaged_off;
+        }
+        heap->blocks[block].state = (uint8_t)entry.state;
+        heap->blocks[block].head = entry.head;
+        heap->blocks[block].generation = entry.generation;
+        heap->blocks[block].use = entry.state == HEAP_FREE && !heap_block_is_meta(heap, block)
+                                      ? HEAP_USE_FREE
+                                      : HEAP_USE_OWNED;
+        heap->owned_count += heap->blocks[block].use == HEAP_USE_OWNED;
+    }
+    heap->damaged_words = damaged;
+    return FL_OK;
+}
+
+static void
+root_load(struct heap *heap, const struct heap_report *report)
+{
+    unsigned valid = 0;
+
+    for (unsigned slot = 0; slot < 2; slot++) {
+        const uint64_t off = HEAP_ROOT_OFF + (uint64_t)slot * HEAP_ROOT_STRIDE;
+        struct heap_root root;
+
+        if (super_root_decode(&heap->geometry,
+                              (const struct heap_root_media *)(heap->media->base + off), &root)) {
+            valid++;
+            if (root.sequence > heap->root.sequence) {
+                heap->root = root;
+            }
+        }
+    }
+    if (valid == 0) {
+        heap_report_finding(report, "root", HEAP_ROOT_OFF, HEAP_ROOT_STRIDE + HEAP_ROOT_BYTES,
+                            "no root slot validates; everything in it is found again by scanning");
+    }
+    if (!super_clock_decode(&heap->geometry,
+                            bytes_get_le64(heap->media->base + HEAP_CLOCK_OFF), &heap->clock_ms)) {
+        heap_report_finding(report, "clock", HEAP_CLOCK_OFF, sizeof(uint64_t),
+                            "the clock word is damaged; expiry goes by the wall clock");
+        heap->clock_ms = 0;
+    }
+}
+
+/* Blocks that are free may still hold file space and old bytes from before a crash: give it back. */
+static void
+punch_free_runs(struct heap *heap)
+{
+    const uint64_t unit = heap->geometry.block_bytes;
+
+    for (uint32_t block = 2; block < heap->blocks_total;) {
+        uint32_t end = block;
+
+        while (end < heap->blocks_total && heap->blocks[end].use == HEAP_USE_FREE) {
+            end++;
+        }
+        if (end > block) {
+            /* A failure costs space, nothing else: fault_in() zeroes what it finds. */
+            (void)!nosync_punch(heap->map, block * unit, (end - block) * unit);
+        }
+        block = end > block ? end : block + 1;
+    }
+}
+
+fl_status
+heap_open(struct nosync_map *map, const struct heap_geometry *geometry,
+          const struct heap_options *options, struct heap **out)
+{
+    const uint64_t blocks_max = geometry->size_bytes_max / geometry->block_bytes;
+    struct heap *heap = calloc(1, sizeof(*heap));
+
+    *out = NULL;
+    if (heap == NULL) {
+        return FL_FAIL(FL_NO_MEMORY, "a heap");
+    }
+    heap->map = map;
+    heap->media = &map->media;
+    heap->geometry = *geometry;
+    heap->options = *options;
+    heap->blocks_max = (uint32_t)blocks_max;
+    heap->group_blocks = geometry->block_bytes / HEAP_ENTRY_BYTES;
+    heap->blocks_total = (uint32_t)(nosync_size_bytes(map) / geometry->block_bytes);
+    if (heap->blocks_total > heap->blocks_max) {
+        heap->blocks_total = heap->blocks_max;
+    }
+    pthread_mutex_init(&heap->lock, NULL);
+    pthread_cond_init(&heap->ready_cond, NULL);
+    pthread_cond_init(&heap->ahead_cond, NULL);
+    heap->blocks = mmap(NULL, blocks_max * sizeof(heap->blocks[0]), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (heap->blocks == MAP_FAILED) {
+        heap->blocks = NULL;
+        heap_close(heap);
+        return FL_FAIL(FL_NO_MEMORY, "states of %" PRIu64 " blocks", blocks_max);
+    }
+    fl_status status = FL_OK;
+
+    if (heap->blocks_total < 2) {
+        status = FL_FAIL(FL_CORRUPT, "the file was cut to %" PRIu64 " bytes: the segment table is gone",
+                         nosync_size_bytes(map));
+    }
+    if (status == FL_OK) {
+        status = table_load(heap, options->report);
+    }
+    if (status == FL_OK) {
+        root_load(heap, options->report);
+        if (!options->read_only && heap->damaged_words == 0) {
+            punch_free_runs(heap);
+        }
+    }
+    if (status != FL_OK) {
+        heap_close(heap);
+        return status;
+    }
+    *out = heap;
+    return FL_OK;
+}
+
+void
+heap_close(struct heap *heap)
+{
+    if (heap == NULL) {
+        return;
+    }
+    heap_ahead_stop(heap);
+    if (heap->blocks != NULL) {
+        munmap(heap->blocks, (size_t)heap->blocks_max * sizeof(heap->blocks[0]));
+    }
+    pthread_cond_destroy(&heap->ahead_cond);
+    pthread_cond_destroy(&heap->ready_cond);
+    pthread_mutex_destroy(&heap->lock);
+    free(heap);
+}
+
+const struct heap_geometry *
+heap_geometry(const struct heap *heap)
+{
+    return &heap->geometry;
+}
+
+const struct pm_media *
+heap_media(const struct heap *heap)
+{
+    return heap->media;
+}
+
+struct nosync_map *
+heap_map(const struct heap *heap)
+{
+    return heap->map;
+}
+
+uint64_t
+heap_damaged_words(const struct heap *heap, uint64_t *off)
+{
+    *off = heap->damaged_off;
+    return heap->damaged_words;
+}
+
+uint32_t
+heap_blocks_total(const struct heap *heap)
+{
+    struct heap *mutable_heap = (struct heap *)(uintptr_t)heap;
+
+    pthread_mutex_lock(&mutable_heap->lock);
+    const uint32_t total = heap->blocks_total;
+    pthread_mutex_unlock(&mutable_heap->lock);
+    return total;
+}
+
+struct heap_entry
+heap_entry_get(const struct heap *heap, uint32_t block)
+{
+    struct heap *mutable_heap = (struct heap *)(uintptr_t)heap;
+    struct heap_entry entry = {.state = HEAP_FREE};
+
+    pthread_mutex_lock(&mutable_heap->lock);
+    if (block < heap->blocks_total) {
+        entry.state = (enum heap_state)heap->blocks[block].state;
+        entry.generation = heap->blocks[block].generation;
+        entry.head = heap->blocks[block].head;
+    }
+    pthread_mutex_unlock(&mutable_heap->lock);
+    return entry;
+}
+
+static void
+entry_store_nofence(struct heap *heap, struct pm *pm, uint32_t block, struct heap_entry entry)
+{
+    pm_store_u64_nofence(pm, entry_off(heap, block),
+                         super_entry_encode(&heap->geometry, block, entry));
+}
+
+fl_status
+heap_own_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_t count,
+                 enum heap_state state, uint8_t head, uint32_t *generation)
+{
+    uint32_t gen = 0;
+
+    FL_ASSERT(count > 0 && state != HEAP_FREE);
+    pthread_mutex_lock(&heap->lock);
+    for (uint32_t i = 0; i < count; i++) {
+        gen = gen > heap->blocks[block + i].generation ? gen : heap->blocks[block + i].generation;
+    }
+    gen++;
+    for (uint32_t i = 0; i < count; i++) {
+        struct heap_block *b = &heap->blocks[block + i];
+
+        FL_ASSERT(b->use == HEAP_USE_TAKEN);
+        b->use = HEAP_USE_OWNED;
+        b->state = (uint8_t)(i == 0 ? state : HEAP_CONT);
+        b->head = head;
+        b->generation = gen;
+    }
+    heap->owned_count += count;
+    pthread_mutex_unlock(&heap->lock);
+    *generation = gen;
+    for (uint32_t i = 1; i < count; i++) {
+        entry_store_nofence(heap, pm, block + i, (struct heap_entry){HEAP_CONT, gen, head});
+    }
+    if (count > 1) {
+        /* order: the words of the blocks behind before the first one's, which vouches for them. */
+        const fl_status status = pm_drain(pm);
+
+        if (status != FL_OK) {
+            return status;
+        }
+    }
+    entry_store_nofence(heap, pm, block, (struct heap_entry){state, gen, head});
+    return FL_OK;
+}
+
+fl_status
+heap_disown_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_t count)
+{
+    pthread_mutex_lock(&heap->lock);
+    const uint32_t gen = heap->blocks[block].generation;
+
+    for (uint32_t i = 0; i < count; i++) {
+        FL_ASSERT(heap->blocks[block + i].use == HEAP_USE_OWNED);
+        heap->blocks[block + i].use = HEAP_USE_FREEING;
+        heap->blocks[block + i].state = HEAP_FREE;
+    }
+    heap->owned_count -= count;
+    pthread_mutex_unlock(&heap->lock);
+    entry_store_nofence(heap, pm, block, (struct heap_entry){HEAP_FREE, gen, 0});
+    if (count > 1) {
+        /* order: the first word before those behind: it must not vouch for blocks that are free. */
+        const fl_status status = pm_drain(pm);
+
+        if (status != FL_OK) {
+            return status;
+        }
+    }
+    for (uint32_t i = 1; i < count; i++) {
+        entry_store_nofence(heap, pm, block + i, (struct heap_entry){HEAP_FREE, gen, 0});
+    }
+    return FL_OK;
+}
+
+void
+heap_recycle(struct heap *heap, uint32_t block, uint32_t count)
+{
+    const uint64_t unit = heap->geometry.block_bytes;
+
+    /* A failure costs space until the block is used again; fault_in() zeroes what it finds. */
+    (void)!nosync_punch(heap->map, block * unit, count * unit);
+    pthread_mutex_lock(&heap->lock);
+    for (uint32_t i = 0; i < count; i++) {
+        FL_ASSERT(heap->blocks[block + i].use == HEAP_USE_FREEING);
+        heap->blocks[block + i].use = HEAP_USE_FREE;
+    }
+    if (block < heap->free_hint) {
+        heap->free_hint = block;
+    }
+    heap->free_count += count;
+    heap->growth_failed = false;
+    pthread_cond_signal(&heap->ahead_cond);
+    pthread_mutex_unlock(&heap->lock);
+}
+
+void
+heap_root_get(const struct heap *heap, struct heap_root *root)
+{
+    *root = heap->root;
+}
+
+fl_status
+heap_root_put(struct heap *heap, struct pm *pm, const struct heap_root *root)
+{
+    const uint64_t sequence = heap->root.sequence + 1;
+    struct heap_root_media media;
+
+    heap->root = *root;
+    heap->root.sequence = sequence;
+    super_root_encode(&heap->geometry, &heap->root, &media);
+    pm_write_nofence(pm, HEAP_ROOT_OFF + (sequence % 2 == 0) * (uint64_t)HEAP_ROOT_STRIDE, &media,
+                     sizeof(media));
+    /* order: the root before return; the slot of the root before it is never written by this one. */
+    return pm_drain(pm);
+}
+
+uint64_t
+heap_clock_get(const struct heap *heap)
+{
+    return heap->clock_ms;
+}
+
+fl_status
+heap_clock_put(struct heap *heap, struct pm *pm, uint64_t ms)
+{
+    pm_store_u64_nofence(pm, HEAP_CLOCK_OFF, super_clock_encode(&heap->geometry, ms));
+    /* order: the clock's mark before any judgement of expiry made up to it. */
+    const fl_status status = pm_drain(pm);
+
+    if (status == FL_OK) {
+        heap->clock_ms = ms;
+    }
+    return status;
+}
+
+void
+heap_stats_get(struct heap *heap, struct heap_stats *stats)
+{
+    pthread_mutex_lock(&heap->lock);
+    *stats = (struct heap_stats){
+        .blocks_total = heap->blocks_total,
+        .blocks_owned = heap->owned_count,
+        .blocks_ready = heap->ready_count,
+        .blocks_free = heap->free_count,
+        .takes_waited = heap->takes_waited,
+        .growth_failed = heap->growth_failed,
+        .counts = &heap->counts,
+    };
+    pthread_mutex_unlock(&heap->lock);
+}

@@ -1,0 +1,144 @@
+/* The heap: a file of equal blocks that grows by faulting, and the table that says who owns each.
+ *
+ * Invariants: 1. a block belongs to somebody if and only if its table word says so, durably: neither a hole nor old
+ *                bytes say anything;
+ *             2. a block handed out by heap_take() is populated, its metadata durable, and reads as zeros;
+ *             3. a block goes free -> ready -> owned -> freeing -> free; it is punched only after its word says
+ *                free durably and its last reader has left (the caller's duty: heap_recycle());
+ *             4. the last `reserve_blocks` ready blocks go to HEAP_RESERVE claims only (cleaner, deletes).
+ *
+ * Threads: heap_take, heap_untake, heap_recycle, heap_stats: any. heap_own/disown: any, on blocks that the caller holds.
+ *          One thread at a time writes roots and the clock.
+ */
+#ifndef FL_STORAGE_HEAP_HEAP_H
+#define FL_STORAGE_HEAP_HEAP_H
+
+#include "storage/nosync/nosync.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum heap_state { HEAP_FREE = 0, HEAP_LOG = 1, HEAP_BLOB = 2, HEAP_CONT = 3, HEAP_META = 4 };
+
+/* What a damaged thing on media is reported through; NULL functions: not reported. */
+struct heap_report {
+    void *context;
+    void (*finding)(void *context, const char *rule, uint64_t off, uint64_t len, const char *text);
+};
+
+void heap_report_finding(const struct heap_report *report, const char *rule, uint64_t off,
+                         uint64_t len, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+
+struct heap_geometry {
+    uint32_t block_bytes;
+    uint32_t inline_bytes_max;
+    uint64_t size_bytes_max;
+    uint64_t created_ms;
+    uint8_t uuid[16];
+    bool ro_only; /* the file has a feature that this library may not write beside */
+};
+
+struct heap_options {
+    uint32_t blocks_ahead;   /* ready blocks to keep over the reserve */
+    uint32_t reserve_blocks; /* ready blocks kept for HEAP_RESERVE */
+    bool read_only;
+    const struct heap_report *report; /* during open; NULL: none */
+};
+
+struct heap_root {
+    uint64_t sequence;
+    uint64_t flags; /* HEAP_ROOT_CLEAN */
+    uint64_t lsn_next;
+    uint64_t tail_off;
+};
+
+struct heap_entry {
+    enum heap_state state;
+    uint32_t generation;
+    uint8_t head;
+};
+
+struct heap;
+
+/* Is there a superblock? FL_OK, FL_NOT_FOUND (empty file or all zeros: to be formatted), FL_CORRUPT, FL_VERSION.
+ * Reads the geometry, which the mapping's reservation must cover. `fd`-less: through the mapping. */
+FL_NODISCARD fl_status heap_probe(struct nosync_map *map, struct heap_geometry *geometry,
+                                  const struct heap_report *report);
+
+/* Make an empty heap. geometry->uuid is made here. Durable: on return; a crash before leaves a file that probes as
+ * FL_NOT_FOUND or as an empty heap. Errors: FL_INVALID (text says which bound), FL_NO_SPACE, FL_IO. */
+FL_NODISCARD fl_status heap_format(struct nosync_map *map, struct heap_geometry *geometry);
+
+/* Owner: the caller; the map must outlive the heap. */
+FL_NODISCARD fl_status heap_open(struct nosync_map *map, const struct heap_geometry *geometry,
+                                 const struct heap_options *options, struct heap **out);
+/* Stop the thread and release the DRAM; writes nothing. */
+void heap_close(struct heap *heap);
+
+const struct heap_geometry *heap_geometry(const struct heap *heap);
+const struct pm_media *heap_media(const struct heap *heap);
+struct nosync_map *heap_map(const struct heap *heap);
+
+/* Blocks inside the file; every owned one is below it. */
+/* Table words that did not validate at open (their blocks are kept out of use), and the first one's place. */
+uint64_t heap_damaged_words(const struct heap *heap, uint64_t *off);
+
+uint32_t heap_blocks_total(const struct heap *heap);
+struct heap_entry heap_entry_get(const struct heap *heap, uint32_t block);
+
+static inline uint64_t
+heap_block_off(const struct heap_geometry *geometry, uint32_t block)
+{
+    return (uint64_t)block * geometry->block_bytes;
+}
+
+enum heap_claim { HEAP_NORMAL, HEAP_RESERVE };
+
+/* Take `count` contiguous ready blocks. One block comes from those kept ahead; waits while the thread makes one.
+ * More than one are searched for and faulted now.
+ * Errors: FL_NO_SPACE (file system full or size_bytes_max reached, and for now nothing is free), FL_IO. */
+FL_NODISCARD fl_status heap_take(struct heap *heap, uint32_t count, enum heap_claim claim,
+                                 uint32_t *block);
+/* Give back taken blocks that were not owned and not written to. */
+void heap_untake(struct heap *heap, uint32_t block, uint32_t count);
+
+/* Write the words: owned, with a new generation. Of several blocks the first one's word comes last, after a drain, so
+ * that a first block says that all are there. Debt: a drain of `pm`. FL_IO. */
+FL_NODISCARD fl_status heap_own_nofence(struct heap *heap, struct pm *pm, uint32_t block,
+                                        uint32_t count, enum heap_state state, uint8_t head,
+                                        uint32_t *generation);
+/* Write the words: free; of several blocks the first one's first. Debt: a drain of `pm`, then heap_recycle() when no
+ * reader is left. FL_IO. */
+FL_NODISCARD fl_status heap_disown_nofence(struct heap *heap, struct pm *pm, uint32_t block,
+                                           uint32_t count);
+/* Punch and make available. */
+void heap_recycle(struct heap *heap, uint32_t block, uint32_t count);
+
+/* Start growing ahead in the background; until then, or without it, heap_take() makes blocks itself. */
+FL_NODISCARD fl_status heap_ahead_start(struct heap *heap);
+
+/* One step of grow-ahead. FL_OK: made a block ready; FL_END: enough are ready; FL_NO_SPACE, FL_IO. */
+FL_NODISCARD fl_status heap_ahead_step(struct heap *heap);
+
+/* Can `bytes` of normal claims still be met from blocks that are ready, free or can be grown? A hint that errs on the
+ * side of no once growth has failed. */
+bool heap_has_room(struct heap *heap, uint32_t blocks);
+
+void heap_root_get(const struct heap *heap, struct heap_root *root);
+/* Durable on return. The sequence is counted here. */
+FL_NODISCARD fl_status heap_root_put(struct heap *heap, struct pm *pm, const struct heap_root *root);
+
+/* The clock's high-water mark, milliseconds since 1970; 0: never written. Durable on return. */
+uint64_t heap_clock_get(const struct heap *heap);
+FL_NODISCARD fl_status heap_clock_put(struct heap *heap, struct pm *pm, uint64_t ms);
+
+struct heap_stats {
+    uint64_t blocks_total, blocks_owned, blocks_ready, blocks_free;
+    uint64_t takes_waited; /* heap_take() calls that had to wait or fault */
+    bool growth_failed;    /* the last attempt to grow met FL_NO_SPACE */
+    struct pm_counts *counts; /* of the grow-ahead thread and format */
+};
+void heap_stats_get(struct heap *heap, struct heap_stats *stats);
+
+#endif

@@ -1,0 +1,61 @@
+/* Shared by the files of storage/heap/ only. */
+#ifndef FL_STORAGE_HEAP_HEAP_INTERNAL_H
+#define FL_STORAGE_HEAP_HEAP_INTERNAL_H
+
+#include "storage/heap/super.h"
+
+#include <pthread.h>
+
+/* Where a block is on its way: free (cold) -> ready (populated) -> taken -> owned -> freeing -> free. */
+enum heap_use {
+    HEAP_USE_BEYOND = 0, /* past the end of the file */
+    HEAP_USE_FREE,
+    HEAP_USE_FAULTING,
+    HEAP_USE_READY,
+    HEAP_USE_TAKEN,
+    HEAP_USE_OWNED,
+    HEAP_USE_FREEING,
+};
+
+struct heap_block {
+    uint32_t generation;
+    uint8_t use;   /* enum heap_use */
+    uint8_t state; /* enum heap_state, as in the table */
+    uint8_t head;
+};
+
+enum { HEAP_READY_MAX = 4096 };
+
+struct heap {
+    struct nosync_map *map;
+    const struct pm_media *media;
+    struct heap_geometry geometry;
+    struct heap_options options;
+    struct heap_root root;
+    uint64_t clock_ms;
+    uint64_t damaged_words, damaged_off;
+    uint32_t blocks_max;
+    uint32_t group_blocks; /* blocks a table block describes */
+    struct pm_counts counts; /* of making table blocks */
+
+    pthread_mutex_t lock; /* what follows */
+    pthread_cond_t ready_cond; /* a block became ready, or growth failed */
+    pthread_cond_t ahead_cond; /* there is work for the thread */
+    struct heap_block *blocks; /* blocks_max of them, reserved lazily */
+    uint32_t blocks_total;
+    uint32_t free_hint; /* no free block is below it */
+    uint64_t owned_count, ready_count, free_count;
+    uint32_t ready[HEAP_READY_MAX]; /* a stack of ready blocks */
+    uint64_t takes_waited;
+    bool growth_failed;
+    fl_status growth_status;
+    bool stop;
+    bool thread_runs;
+    pthread_t thread;
+};
+
+uint32_t heap_table_block(const struct heap *heap, uint32_t block);
+bool heap_block_is_meta(const struct heap *heap, uint32_t block);
+void heap_ahead_stop(struct heap *heap);
+
+#endif

@@ -1,0 +1,29 @@
+/* Codecs of block 0 and of table words: media bytes in, validated values out. No I/O. */
+#ifndef FL_STORAGE_HEAP_SUPER_H
+#define FL_STORAGE_HEAP_SUPER_H
+
+#include "storage/heap/heap.h"
+#include "storage/heap/heap_layout.h"
+
+FL_NODISCARD fl_status super_geometry_check(const struct heap_geometry *geometry);
+FL_NODISCARD fl_status super_uuid_make(uint8_t uuid[16]);
+
+void super_encode(const struct heap_geometry *geometry, struct heap_super_media *super);
+/* FL_CORRUPT, FL_VERSION. */
+FL_NODISCARD fl_status super_decode(const struct heap_super_media *super,
+                                    struct heap_geometry *geometry);
+
+void super_root_encode(const struct heap_geometry *geometry, const struct heap_root *root,
+                       struct heap_root_media *media);
+bool super_root_decode(const struct heap_geometry *geometry, const struct heap_root_media *media,
+                       struct heap_root *root);
+
+uint64_t super_clock_encode(const struct heap_geometry *geometry, uint64_t ms);
+bool super_clock_decode(const struct heap_geometry *geometry, uint64_t word, uint64_t *ms);
+
+uint64_t super_entry_encode(const struct heap_geometry *geometry, uint32_t block,
+                            struct heap_entry entry);
+bool super_entry_decode(const struct heap_geometry *geometry, uint32_t block, uint64_t word,
+                        struct heap_entry *entry);
+
+#endif
