@@ -1,4 +1,5 @@
-/* Every command handler. Each is a command_fn: see command.h; command_handlers.c names the command of each. */
+/* Every command handler. Each is a command_fn: see command.h; command_handlers.c names the
+ * command of each. */
 #ifndef FL_SERVER_CMD_H
 #define FL_SERVER_CMD_H
 

@@ -1,17 +1,19 @@
 /* One command being executed: what a handler gets, and what it calls to read, write and answer.
  *
- * A handler reads through call_get(), writes through call_put() and its kin, and writes exactly one
- * reply to call->out with proto/resp_write.h and reply.h. It never waits and never commits: the tick's
- * batch is submitted once for all, and the reply leaves when what it depends on is durable
- * (commit.c). The helpers keep track of that, of WATCH and of the counters, so handlers don't.
+ * A handler reads through call_get(), writes through call_put() and its kin, and writes exactly
+ * one reply to call->out with proto/resp_write.h and reply.h. It never waits and never commits:
+ * the tick's batch is submitted once for all, and the reply leaves when what it depends on is
+ * durable (commit.c). The helpers keep track of that, of WATCH and of the counters, so handlers
+ * don't.
  *
- * Who writes what: cmd_conn.c PING ECHO HELLO AUTH QUIT RESET SELECT CLIENT, cmd_txn.c MULTI EXEC DISCARD
- * WATCH UNWATCH belong to the server; the other cmd_*.c to the commands. Both add their lines to
- * command_handlers.c and their prototypes to cmd.h.
+ * Who writes what: cmd_conn.c PING ECHO HELLO AUTH QUIT RESET SELECT CLIENT, cmd_txn.c MULTI
+ * EXEC DISCARD WATCH UNWATCH belong to the server; the other cmd_*.c to the commands. Both add
+ * their lines to command_handlers.c and their prototypes to cmd.h.
  */
 #ifndef FL_SERVER_COMMAND_H
 #define FL_SERVER_COMMAND_H
 
+#include "proto/command_table.h"
 #include "server/reply.h"
 
 #include <faultline/batch.h>
@@ -23,7 +25,6 @@
 
 struct server;
 struct conn;
-struct command_spec; /* proto/command_table.h: name, arity, flags, key positions */
 
 enum {
     SPACE_ROOT = 1,   /* the space of the server's keys */
@@ -33,11 +34,10 @@ enum {
 struct call {
     struct server *server;
     struct conn *conn;
-    const struct command_spec *spec;
+    const struct command *command; /* a subcommand's own entry where there is one */
     const struct fl_bytes *argv; /* argv[0]: the name as it was sent; valid during the call only */
     unsigned argc;
-    unsigned
-        blob_arg; /* argv[blob_arg] was streamed: its len counts, its ptr is NULL; see call_put_arg() */
+    unsigned blob_arg; /* that argument was streamed: its ptr is NULL; see call_put_arg() */
     struct fl_blob *blob;
     struct resp_out *out;   /* where the reply goes: resp_write_*(call->out, ...) */
     struct fl_batch *batch; /* the tick's; handlers rarely need it */
@@ -52,40 +52,44 @@ struct call {
 
 typedef void command_fn(struct call *call);
 
-enum command_handler_flags {
-    /* Run only when every earlier commit is durable and nothing is pending, as what reads by cursor or counts needs:
-     * KEYS SCAN FL.* RANDOMKEY DBSIZE FLUSHDB FLUSHALL. Inside EXEC what the transaction itself
-     * wrote before is pending nevertheless: key_iter.h sees it. */
-    COMMAND_BARRIER = 1,
+enum handler_flags {
+    /* Run only when every earlier commit is durable and nothing is pending, as what reads by
+     * cursor or counts needs: KEYS SCAN FL.* RANDOMKEY DBSIZE FLUSHDB FLUSHALL. Inside EXEC what
+     * the transaction itself wrote before is pending nevertheless: key_iter.h sees it. */
+    HANDLER_BARRIER = 1,
     /* Runs inside MULTI at once instead of being queued: MULTI EXEC DISCARD WATCH QUIT RESET. */
-    COMMAND_NOT_QUEUED = 2,
+    HANDLER_NOT_QUEUED = 2,
 };
 
 struct command_handler {
     command_fn *fn;
-    unsigned flags; /* enum command_handler_flags */
+    unsigned flags; /* enum handler_flags */
 };
 
-/* The handler of a command of the table, or NULL while nobody wrote it: answered as an unknown command.
- * In command_handlers.c: one line for each command. */
-const struct command_handler *command_handler_of(const struct command_spec *spec);
+/* By command id; in command_handlers.c, one line for each command. A subcommand may have a line
+ * of its own, else its container's is used. fn NULL: answered as an unknown command. Arity,
+ * subcommands, AUTH and MULTI are seen to before a handler is called. */
+extern const struct command_handler command_handlers[COMMANDS_COUNT];
 
 /* ---- reading ---- */
 
-/* The value of `key`, with what is pending in the tick's batch seen. FL_OK: release the view, or give it to
- * reply_view(), before the next write. FL_NOT_FOUND (an empty key included): nothing to release.
- * Any other status: answer with call_fail() and return. */
+/* The value of `key`, with what is pending in the tick's batch seen. FL_OK: release the view, or
+ * give it to reply_view(), before the next write. FL_NOT_FOUND (an empty key included): nothing
+ * to release. Any other status: answer with call_fail() and return. */
 FL_NODISCARD fl_status call_get(struct call *call, struct fl_bytes key, struct fl_view *view);
 
-/* ---- writing: each as its namesake in batch.h, for a root key ----
- * They mark the reply as dependent on this tick's commit and dirty WATCHes of the key. A failed condition
- * (FL_EXISTS, FL_NOT_FOUND) is returned; the reply then depends on what was seen. Every other
- * failure is for call_fail(). Values over the store's inline limit are written as blobs. */
+/* ---- writing ---- */
+
+/* Each as its namesake in batch.h, for a root key. They mark the reply as dependent on this
+ * tick's commit and dirty WATCHes of the key. A failed condition (FL_EXISTS, FL_NOT_FOUND) is
+ * returned; the reply then depends on what was seen. Every other failure is for call_fail().
+ * Values over the store's inline limit are written as blobs. */
 FL_NODISCARD fl_status call_put(struct call *call, struct fl_bytes key, struct fl_bytes value,
                                 const struct fl_put_options *options);
 
-/* The same with argument `arg` as the value, streamed or not. Commands whose value may be streamed (the server
- * streams it for SET SETNX SETEX PSETEX GETSET) must use this and never look at argv[arg].ptr. */
+/* The same with argument `arg` as the value, streamed or not. Commands whose value may be
+ * streamed (the server streams it for SET SETNX SETEX PSETEX GETSET) must use this and never
+ * look at argv[arg].ptr. */
 FL_NODISCARD fl_status call_put_arg(struct call *call, struct fl_bytes key, unsigned arg,
                                     const struct fl_put_options *options);
 
@@ -93,18 +97,20 @@ FL_NODISCARD fl_status call_put_from(struct call *call, struct fl_bytes to, stru
                                      const struct fl_put_options *options);
 FL_NODISCARD fl_status call_delete(struct call *call, struct fl_bytes key);
 
-/* Remove every key (FLUSHDB, FLUSHALL: both are COMMAND_BARRIER), and dirty every WATCH. Durable on return, but inside EXEC:
- * there the keys are deleted one by one in the transaction's own frame. */
+/* Remove every key (FLUSHDB, FLUSHALL: both are HANDLER_BARRIER), and dirty every WATCH. Durable
+ * on return, but inside EXEC: there the keys are deleted one by one in the transaction's own
+ * frame. */
 FL_NODISCARD fl_status call_flush(struct call *call);
 
-/* Answer for a storage status that is a failure, and undo what this command has added to the batch: a command that
- * fails half-way has no effect. Nothing may have been replied before it. */
+/* Answer for a storage status that is a failure, and undo what this command has added to the
+ * batch: a command that fails half-way has no effect. Nothing may have been replied before it. */
 void call_fail(struct call *call, fl_status status);
 
 /* ---- waiting ---- */
 
-/* Ask to be called again, with the same arguments, when everything pending is durable; the handler returns at once,
- * having changed and answered nothing. False inside EXEC: the handler must do without. */
+/* Ask to be called again, with the same arguments, when everything pending is durable; the
+ * handler returns at once, having changed and answered nothing. False inside EXEC: the handler
+ * must do without. */
 FL_NODISCARD bool call_wait(struct call *call);
 
 #endif

@@ -67,7 +67,8 @@ struct conn {
 FL_NODISCARD fl_status conn_create(struct server *server, int fd, bool unix_socket,
                                    struct conn **out);
 
-/* Close now, whatever is still to be sent or executed. The structure lives until the loop lets go of it. */
+/* Close now, whatever is still to be sent or executed. The structure lives until the loop lets
+ * go of it. */
 void conn_close(struct conn *conn);
 
 /* Execute nothing more, send what is queued, then close. */

@@ -1,7 +1,8 @@
 /* Replies held back until what they depend on is durable.
  *
- * A mark says: the bytes of a connection's output from `start` on depend on `ticket`. Bytes leave in order, so
- * they leave up to the first mark whose ticket is not yet durable. Positions are those of resp_out.
+ * A mark says: the bytes of a connection's output from `start` on depend on `ticket`. Bytes
+ * leave in order, so they leave up to the first mark whose ticket is not yet durable. Positions
+ * are those of resp_out.
  */
 #ifndef FL_SERVER_HOLD_H
 #define FL_SERVER_HOLD_H
@@ -25,8 +26,9 @@ struct hold {
     struct hold_mark marks[HOLD_MARKS_MAX];
 };
 
-/* The bytes from `start` (not before the last mark's) depend on `ticket`; 0 holds nothing. When there are too many
- * marks the last one takes the new ticket: its bytes leave later than they might, never earlier. */
+/* The bytes from `start` (not before the last mark's) depend on `ticket`; 0 holds nothing. When
+ * there are too many marks the last one takes the new ticket: its bytes leave later than they
+ * might, never earlier. */
 void hold_add(struct hold *hold, uint64_t start, uint64_t ticket);
 
 /* What was pending has been submitted under `ticket` (0: it is durable already). */

@@ -1,4 +1,5 @@
-/* INFO: the sections Redis has, with the field names that clients and tools read, and "# Faultline". */
+/* INFO: the sections Redis has, with the field names that clients and tools read, and "#
+ * Faultline". */
 #ifndef FL_SERVER_INFO_H
 #define FL_SERVER_INFO_H
 
@@ -16,7 +17,8 @@ struct info_text {
     bool failed; /* out of memory */
 };
 
-/* The text of the sections named (none: the default ones; "all", "everything", "default" as in Redis), for the caller to free(text->ptr). */
+/* The text of the sections named (none: the default ones; "all", "everything", "default" as in
+ * Redis), for the caller to free(text->ptr). */
 void info_write(struct server *server, const struct fl_bytes *sections, unsigned count,
                 struct info_text *text);
 

@@ -1,8 +1,8 @@
 /* What a connection has received and not yet executed.
  *
- * Requests are parsed where they arrived, in the loop's receive buffer; only what is left over, an incomplete
- * request or one that must wait, is copied into the connection's own buffer. A big value of SET and its
- * kin is written into a blob of the store as it arrives.
+ * Requests are parsed where they arrived, in the loop's receive buffer; only what is left over,
+ * an incomplete request or one that must wait, is copied into the connection's own buffer. A big
+ * value of SET and its kin is written into a blob of the store as it arrives.
  */
 #ifndef FL_SERVER_INPUT_H
 #define FL_SERVER_INPUT_H

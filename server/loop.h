@@ -1,8 +1,9 @@
-/* One event loop behind a narrow interface, with two backends: io_uring (ring.c) and epoll (epoll.c).
+/* One event loop behind a narrow interface, with two backends: io_uring (ring.c) and epoll
+ * (epoll.c).
  *
- * The loop reports what arrived by calling back from inside loop_wait(), and nowhere else but where a comment
- * says so. Sends are only queued by loop_send() where the backend can batch them: they leave with the
- * next loop_wait(), so that one system call a tick carries everything.
+ * The loop reports what arrived by calling back from inside loop_wait(), and nowhere else but
+ * where a comment says so. Sends are only queued by loop_send() where the backend can batch
+ * them: they leave with the next loop_wait(), so that one system call a tick carries everything.
  *
  * Threads: one. Every call is made by the thread that opened the loop.
  */
@@ -65,8 +66,8 @@ struct loop_events {
     void (*readable)(void *context, void *tag);
 };
 
-/* Owner: the caller; loop_destroy() after every socket was released.
- * LOOP_AUTO falls back from io_uring to epoll and says why in the log; LOOP_URING fails with FL_NOT_SUPPORTED.
+/* Owner: the caller; loop_destroy() after every socket was released. LOOP_AUTO falls back from
+ * io_uring to epoll and says why in the log; LOOP_URING fails with FL_NOT_SUPPORTED.
  * `sockets_max` bounds what may be open at once. */
 FL_NODISCARD fl_status loop_create(enum loop_kind kind, unsigned sockets_max,
                                    const struct loop_events *events, void *context,
@@ -75,33 +76,36 @@ void loop_destroy(struct loop *loop);
 
 const char *loop_name(const struct loop *loop); /* "io_uring" or "epoll" */
 
-/* Accept from a listening socket, non-blocking. `tag` comes back with accepted(). At most 16 of them. */
+/* Accept from a listening socket, non-blocking. `tag` comes back with accepted(). At most 16 of
+ * them. */
 FL_NODISCARD fl_status loop_listen(struct loop *loop, int fd, void *tag);
 void loop_listen_resume(struct loop *loop); /* every listener that had failed tries again */
 void loop_listen_stop(struct loop *loop);   /* accept no more; the caller closes the sockets */
 
-/* Report when `fd` (an eventfd or signalfd) is readable, until the loop ends. At most 16 of them. */
+/* Report when `fd` (an eventfd or signalfd) is readable, until the loop ends. At most 16 of
+ * them. */
 FL_NODISCARD fl_status loop_watch(struct loop *loop, int fd, void *tag);
 
-/* Take a connected socket and begin to receive. Errors: FL_NO_MEMORY, FL_IO; the caller still owns `fd` then. */
+/* Take a connected socket and begin to receive. Errors: FL_NO_MEMORY, FL_IO; the caller still
+ * owns `fd` then. */
 FL_NODISCARD fl_status loop_add(struct loop *loop, struct loop_sock *sock, int fd);
 
 /* Stop and resume receiving. What is already on its way may still arrive after a pause. */
 void loop_recv_pause(struct loop *loop, struct loop_sock *sock);
 void loop_recv_resume(struct loop *loop, struct loop_sock *sock);
 
-/* Send up to LOOP_IOV_MAX pieces; one send a socket at a time. Returns the bytes that were taken at once (then
- * sent() does not come), 0 if the send is in flight (sent() will come; the bytes must stay until then), or a
- * negative errno. `more`: the caller has further bytes behind these. */
+/* Send up to LOOP_IOV_MAX pieces; one send a socket at a time. Returns the bytes that were taken
+ * at once (then sent() does not come), 0 if the send is in flight (sent() will come; the bytes
+ * must stay until then), or a negative errno. `more`: the caller has further bytes behind these. */
 ssize_t loop_send(struct loop *loop, struct loop_sock *sock, const struct iovec *iov,
                   unsigned count, bool more);
 
-/* Shut down and close. released() follows from the present or a later loop_wait(); no other event for
- * this socket comes after this call but sent() for what was in flight. */
+/* Shut down and close. released() follows from the present or a later loop_wait(); no other
+ * event for this socket comes after this call but sent() for what was in flight. */
 void loop_close(struct loop *loop, struct loop_sock *sock);
 
-/* Hand over what is queued, wait up to `timeout_ms` (0: don't wait) for something to happen, and report it.
- * Errors: FL_IO (the loop can't go on). */
+/* Hand over what is queued, wait up to `timeout_ms` (0: don't wait) for something to happen, and
+ * report it. Errors: FL_IO (the loop can't go on). */
 FL_NODISCARD fl_status loop_wait(struct loop *loop, int timeout_ms);
 
 /* ---- for the backends ---- */

@@ -1,4 +1,5 @@
-/* Counters of the server, and rates sampled ten times a second. Plain numbers: one thread writes and reads them. */
+/* Counters of the server, and rates sampled ten times a second. Plain numbers: one thread writes
+ * and reads them. */
 #ifndef FL_SERVER_METRICS_H
 #define FL_SERVER_METRICS_H
 
@@ -52,7 +53,8 @@ void metrics_reset(struct metrics *metrics);
 void metrics_sample(struct metrics *metrics, uint64_t now_ns);
 uint64_t metrics_rate_get(const struct metrics_rate *rate); /* per second, mean of the samples */
 
-/* A cheap stamp for the time of one command, and what one stamp is worth, measured since the start. */
+/* A cheap stamp for the time of one command, and what one stamp is worth, measured since the
+ * start. */
 static inline uint64_t
 metrics_stamp(void)
 {

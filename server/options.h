@@ -1,4 +1,5 @@
-/* The server's options: one table serves flags, the configuration file, CONFIG GET / SET and --help. */
+/* The server's options: one table serves flags, the configuration file, CONFIG GET / SET and
+ * --help. */
 #ifndef FL_SERVER_OPTIONS_H
 #define FL_SERVER_OPTIONS_H
 
@@ -59,18 +60,20 @@ enum options_flags {
 
 void options_init(struct options *options);
 
-/* Set one option by name, as in the file or a flag without its dashes. The value is checked against its range.
- * Errors: FL_NOT_FOUND (no such option), FL_INVALID; fl_last_error() says why. */
+/* Set one option by name, as in the file or a flag without its dashes. The value is checked
+ * against its range. Errors: FL_NOT_FOUND (no such option), FL_INVALID; fl_last_error() says
+ * why. */
 FL_NODISCARD fl_status options_set(struct options *options, const char *name, const char *value);
 
-/* Flags of the command line, `--name value` or `--name=value`; --config is read first, so that flags win.
- * A first argument without dashes is taken for the configuration file, as redis-server does.
- * Errors: as options_set(), options_load(). */
+/* Flags of the command line, `--name value` or `--name=value`; --config is read first, so that
+ * flags win. A first argument without dashes is taken for the configuration file, as
+ * redis-server does. Errors: as options_set(), options_load(). */
 FL_NODISCARD fl_status options_parse(struct options *options, int argc, char **argv,
                                      enum options_action *action);
 
-/* Lines `name value` or `name = value`; '#' and ';' begin comments. Errors: FL_NOT_FOUND (no such file),
- * FL_IO, FL_INVALID: the text has the file's name and line. `options` may be changed in part then. */
+/* Lines `name value` or `name = value`; '#' and ';' begin comments. Errors: FL_NOT_FOUND (no
+ * such file), FL_IO, FL_INVALID: the text has the file's name and line. `options` may be changed
+ * in part then. */
 FL_NODISCARD fl_status options_load(struct options *options, const char *path);
 
 /* What can't be judged option by option: an open bind without a password, no listener at all.
@@ -80,8 +83,8 @@ FL_NODISCARD fl_status options_check(const struct options *options);
 /* Whether each of the addresses in `bind` is a loopback address. */
 bool options_bind_is_loopback(const char *bind);
 
-/* The table, for CONFIG GET and for tests: i from 0 until false. *name is static. The value is written as
- * CONFIG GET shows it. */
+/* The table, for CONFIG GET and for tests: i from 0 until false. *name is static. The value is
+ * written as CONFIG GET shows it. */
 bool options_at(const struct options *options, size_t i, const char **name, unsigned *flags,
                 char value[OPTIONS_VALUE_BYTES]);
 

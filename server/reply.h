@@ -15,8 +15,8 @@ struct call;
 void reply_error(struct call *call, const char *text);
 void reply_errorf(struct call *call, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* "ERR wrong number of arguments for 'get' command", by the table's name; for commands whose arity depends on
- * their arguments. */
+/* "ERR wrong number of arguments for 'get' command", by the table's name; for commands whose
+ * arity depends on their arguments. */
 void reply_wrong_arity(struct call *call);
 
 static inline void
@@ -31,8 +31,8 @@ reply_not_integer(struct call *call)
     reply_error(call, "ERR value is not an integer or out of range");
 }
 
-/* The bulk string of a view, which the reply takes over: don't release it. A big value is sent from where it
- * lies, a small one or one that is still pending is copied. */
+/* The bulk string of a view, which the reply takes over: don't release it. A big value is sent
+ * from where it lies, a small one or one that is still pending is copied. */
 void reply_view(struct call *call, struct fl_view *view);
 
 /* The same for `len` bytes of it from `off` (GETRANGE). */

@@ -1,5 +1,6 @@
-/* SCAN's cursors. A position in an ordered key space is a key, the protocol wants a number: a bounded table holds
- * number -> the key to go on from. A number that was evicted or never given out is told apart from 0. */
+/* SCAN's cursors. A position in an ordered key space is a key, the protocol wants a number: a
+ * bounded table holds number -> the key to go on from. A number that was evicted or never given
+ * out is told apart from 0. */
 #ifndef FL_SERVER_SCAN_CURSOR_H
 #define FL_SERVER_SCAN_CURSOR_H
 
@@ -15,8 +16,8 @@ struct scan_cursors;
 FL_NODISCARD fl_status scan_cursors_create(size_t cursors_max, struct scan_cursors **out);
 void scan_cursors_destroy(struct scan_cursors *cursors);
 
-/* Remember `next`, the first key not yet returned (copied). *id is never 0. The least recently used one is
- * evicted for it when the table is full. Errors: FL_NO_MEMORY. */
+/* Remember `next`, the first key not yet returned (copied). *id is never 0. The least recently
+ * used one is evicted for it when the table is full. Errors: FL_NO_MEMORY. */
 FL_NODISCARD fl_status scan_cursors_put(struct scan_cursors *cursors, struct fl_bytes next,
                                         uint64_t *id);
 

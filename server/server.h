@@ -87,7 +87,8 @@ struct server {
 /* Ask the server to end as SIGTERM does (SHUTDOWN). */
 void server_stop(struct server *server);
 
-/* Take over options that can change while running (CONFIG SET, SIGHUP): the ones marked OPTION_LIVE. */
+/* Take over options that can change while running (CONFIG SET, SIGHUP): the ones marked
+ * OPTION_LIVE. */
 void server_options_changed(struct server *server);
 
 #endif

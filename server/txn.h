@@ -1,4 +1,5 @@
-/* MULTI: the queue of commands, and EXEC, which runs them inside one batch: one atomic durable frame. */
+/* MULTI: the queue of commands, and EXEC, which runs them inside one batch: one atomic durable
+ * frame. */
 #ifndef FL_SERVER_TXN_H
 #define FL_SERVER_TXN_H
 
@@ -9,7 +10,7 @@
 
 struct call;
 struct conn;
-struct command_spec;
+struct command;
 struct watch;
 
 struct txn_command; /* one queued command with a copy of its arguments */
