@@ -93,6 +93,11 @@ FL_NODISCARD fl_status call_put(struct call *call, struct fl_bytes key, struct f
 FL_NODISCARD fl_status call_put_arg(struct call *call, struct fl_bytes key, unsigned arg,
                                     const struct fl_put_options *options);
 
+/* The same with a blob that the handler has filled: APPEND and SETRANGE of a big value don't gather it in DRAM.
+ * The call owns it, whatever is returned. */
+FL_NODISCARD fl_status call_put_blob(struct call *call, struct fl_bytes key, struct fl_blob *blob,
+                                     const struct fl_put_options *options);
+
 FL_NODISCARD fl_status call_put_from(struct call *call, struct fl_bytes to, struct fl_bytes from,
                                      const struct fl_put_options *options);
 FL_NODISCARD fl_status call_delete(struct call *call, struct fl_bytes key);
