@@ -61,7 +61,9 @@ pm_store_word(void *dst, uint64_t word)
     __atomic_store_n((uint64_t *)dst, word, __ATOMIC_RELEASE);
 }
 
-/* Copy whole lines past the cache. `dst` is line-aligned, `len` a multiple of a line, `src` anything. */
+/* Copy whole lines past the cache. `dst` is line-aligned, `len` a multiple of a line, `src` anything.
+ * 16 bytes at a time: 32 (AVX) measured the same from 128 bytes to 8 KiB, fence for fence, so that a
+ * second version isn't worth its dispatch. */
 static inline void
 pm_copy_lines_nt(uint8_t *dst, const uint8_t *src, size_t len)
 {
