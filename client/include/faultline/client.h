@@ -4,8 +4,8 @@
  * One struct fl_client is one connection. It never reconnects by itself: a command that was sent
  * may have been executed, so only the caller knows whether it may be sent again. Once a call
  * fails with FL_IO, FL_CLOSED or FL_PROTOCOL, or with FL_NO_MEMORY where the contract says so,
- * the connection is broken: every later call but fl_client_close() and the readers of its state
- * fails with FL_CLOSED. Replies that were handed out stay valid.
+ * the connection is broken: every later call that needs it fails with FL_CLOSED. Replies that had
+ * arrived before can still be read, and those handed out stay valid.
  *
  * An error reply ("-ERR ...") is an answer, not a failure: the call yields FL_OK and a reply of
  * type FL_CLIENT_ERROR.
@@ -59,14 +59,17 @@ struct fl_client_transport {
     fl_status (*wait)(void *self, unsigned events, int64_t timeout_ms);
     /* Release everything, self included. Called once. */
     void (*close)(void *self);
+    /* Why the last function failed with FL_CLOSED or FL_IO; lent until the next call. May be NULL:
+     * there is no text. */
+    const char *(*error)(void *self);
 };
 
 /* ---- connecting ---- */
 
 /* Set by fl_client_options_init(); change what you need after it. */
 struct fl_client_options {
-    size_t
-        struct_bytes; /* sizeof(struct fl_client_options), for a library newer than the program */
+    /* sizeof(struct fl_client_options), for a library newer than the program. */
+    size_t struct_bytes;
 
     const char *host;      /* name or address; default "127.0.0.1" */
     uint16_t port;         /* default 6379 */
@@ -82,11 +85,12 @@ struct fl_client_options {
     const char *name;     /* NULL: none; the connection's name in CLIENT LIST */
     int64_t database;     /* >= 0; 0, the default: no SELECT is sent */
 
-    size_t reply_bytes_max; /* a longer reply is refused with FL_PROTOCOL; default 1 GiB */
+    /* A longer reply is refused with FL_PROTOCOL. 1 to UINT32_MAX; default 1 GiB. */
+    size_t reply_bytes_max;
 
     /* Called for each out-of-band message of RESP3, in their order of arrival, from inside the call
-     * that read it. The push is lent for the time of the call. It must not use the client. NULL:
-     * they are dropped. */
+     * that read it. The push is lent for the time of the call. The client can't be used in it
+     * (FL_INVALID). NULL: they are dropped. */
     void (*on_push)(void *context, const struct fl_client_reply *push);
     void *context;
 };
@@ -96,7 +100,8 @@ FL_API void fl_client_options_init(struct fl_client_options *options);
 /* Connect, then authenticate, choose the protocol, name the connection and select the database,
  * as the options ask for. Tries each address of a name in turn.
  *
- * Owner:   the caller owns *out and releases it with fl_client_close(). The options are copied.
+ * Owner:   the caller owns *out and releases it with fl_client_close(). What the options
+ *          point to need not outlive the call.
  * Errors:  FL_IO             no connection; the text names address and cause
  *          FL_AGAIN          connect_timeout_ms is over
  *          FL_NOT_SUPPORTED  the server doesn't speak protocol 3
@@ -131,9 +136,10 @@ FL_API const char *fl_client_error(const struct fl_client *client);
  *          NULL: it is read and dropped.
  * Errors:  FL_INVALID    argc, or replies are still owed from a pipeline: nothing was sent
  *          FL_TOO_LARGE  argc or an argument is over the protocol's limit: nothing was sent
- *          FL_AGAIN      io_timeout_ms is over. The request was sent, in part at least; go on with
- *                        fl_client_read(), or close
- *          FL_CLOSED, FL_PROTOCOL, FL_IO, FL_NO_MEMORY (the connection is broken) */
+ *          FL_AGAIN      io_timeout_ms is over. The request was sent: go on with fl_client_read(),
+ *                        or close
+ *          FL_IO         or the request could not be sent within io_timeout_ms (broken)
+ *          FL_CLOSED, FL_PROTOCOL, FL_NO_MEMORY (broken) */
 FL_API FL_NODISCARD fl_status fl_client_command(struct fl_client *client, size_t argc,
                                                 const char *const *argv, const size_t *lens,
                                                 struct fl_client_reply **reply);
@@ -148,8 +154,8 @@ FL_API FL_NODISCARD fl_status fl_client_call(struct fl_client *client,
 
 /* Queue a command; nothing is sent before fl_client_flush() or fl_client_read(). One reply is
  * owed for it. Arguments are copied.
- * Errors: FL_INVALID, FL_TOO_LARGE (nothing was queued); FL_NO_MEMORY (nothing was queued, and the
- * connection stays good); FL_CLOSED. */
+ * Errors: FL_INVALID, FL_TOO_LARGE (nothing was queued); FL_CLOSED; FL_NO_MEMORY (the connection is
+ * broken). */
 FL_API FL_NODISCARD fl_status fl_client_append(struct fl_client *client, size_t argc,
                                                const char *const *argv, const size_t *lens);
 
@@ -165,8 +171,8 @@ FL_API FL_NODISCARD fl_status fl_client_append_raw(struct fl_client *client, con
 
 /* Send all that is queued. Replies that arrive meanwhile are taken in, so that neither side waits
  * for the other however long the pipeline is; they cost memory until they are read.
- * Errors: FL_AGAIN (io_timeout_ms is over; call again to go on), FL_CLOSED, FL_IO, FL_NO_MEMORY (the
- * connection is broken). */
+ * Errors: FL_AGAIN (io_timeout_ms is over; call again to go on), FL_CLOSED, FL_IO, FL_NO_MEMORY
+ *         (the connection is broken). */
 FL_API FL_NODISCARD fl_status fl_client_flush(struct fl_client *client);
 
 /* Flush, then wait for the next reply, at most io_timeout_ms without progress. Replies come in
@@ -220,8 +226,8 @@ FL_API const char *fl_client_type_name(enum fl_client_type type); /* "integer" *
  * that a DOUBLE had on the wire: *len of them and a 0 byte behind. Else NULL and 0. len may be
  * NULL. */
 FL_API const char *fl_client_reply_text(const struct fl_client_reply *reply, size_t *len);
-/* The three letters of a VERBATIM's format, "txt" or "mkd"; else "". */
-FL_API const char *fl_client_reply_format(const struct fl_client_reply *reply);
+/* Write the three letters of a VERBATIM's format, "txt" or "mkd", and a 0 byte; else just that. */
+FL_API void fl_client_reply_format(const struct fl_client_reply *reply, char format[4]);
 /* An INTEGER, or a BOOL as 0 or 1; else 0. */
 FL_API int64_t fl_client_reply_integer(const struct fl_client_reply *reply);
 /* A DOUBLE, which may be infinite or no number; an INTEGER as one; else 0. */
