@@ -41,8 +41,9 @@ struct loop_sock {
     bool recv_armed;
     bool send_busy;
     bool closing;
+    bool ended;     /* ended() was called */
     bool out_armed; /* epoll: waits for room */
-    bool listed;    /* in one of the loop's lists of sockets to see to */
+    bool listed;    /* ring: in its list of sockets without a receive buffer */
     struct loop_sock *next;
     struct msghdr msg;
     struct iovec iov[LOOP_IOV_MAX];
@@ -50,7 +51,7 @@ struct loop_sock {
 
 /* What the loop calls. `context` is that of loop_open(). */
 struct loop_events {
-    /* A connection was accepted; the callee owns `fd` (non-blocking, close-on-exec). */
+    /* A connection was accepted; the callee owns `fd` and gives it to loop_add() or closes it. */
     void (*accepted)(void *context, void *tag, int fd);
     /* accept() failed with `error`; the listener is paused until loop_listen_resume(). */
     void (*accept_failed)(void *context, void *tag, int error);

@@ -1,0 +1,617 @@
+/* The loop over io_uring: multishot accept and receive into provided buffers, sends queued until the
+ * next wait, so that a tick costs one system call however many sockets it serves. */
+#include "server/loop.h"
+
+#include "base/fail.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum {
+    RING_SQ_ENTRIES = 1024,
+    RING_CQ_ENTRIES = 8192,
+    RING_BUFFERS = 256, /* a power of two */
+    RING_BUFFER_BYTES = 16 * 1024,
+    /* Buffers begin a few lines apart modulo a page: small requests, one a buffer, would all fall
+     * into the same sets of the cache otherwise. */
+    RING_BUFFER_STRIDE = RING_BUFFER_BYTES + 5 * 64,
+    RING_GROUP = 1,
+    RING_WATCHES_MAX = 16,
+};
+_Static_assert((int)RING_BUFFER_BYTES <= (int)LOOP_RECV_BYTES_MAX, "received() promises it");
+
+/* The low bits of user_data. */
+enum ring_kind {
+    RING_IGNORED = 0,
+    RING_ACCEPT = 1,
+    RING_RECV = 2,
+    RING_SEND = 3,
+    RING_POLL = 4,
+    RING_KIND_MASK = 7,
+};
+
+struct ring_watch {
+    _Alignas(8) int fd; /* -1: stopped */
+    bool armed;
+    void *tag;
+};
+
+struct ring {
+    struct loop base;
+    struct io_uring uring;
+    struct io_uring_buf_ring *buffers;
+    char *memory;
+    unsigned recycled; /* buffers given back, not yet shown to the kernel */
+    unsigned listeners_count;
+    unsigned watches_count;
+    struct ring_watch listeners[RING_WATCHES_MAX];
+    struct ring_watch watches[RING_WATCHES_MAX];
+    struct loop_sock *starved; /* wait for a receive buffer */
+    struct loop_sock *closing; /* nothing in flight any more */
+};
+
+static inline struct ring *
+ring_of(struct loop *loop)
+{
+    return (struct ring *)loop;
+}
+
+static struct io_uring_sqe *
+ring_sqe(struct ring *ring)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+
+    while (sqe == NULL) {
+        (void)io_uring_submit(&ring->uring);
+        sqe = io_uring_get_sqe(&ring->uring);
+    }
+    return sqe;
+}
+
+/* After io_uring_prep_*(), which clears it. */
+static void
+ring_tag(struct io_uring_sqe *sqe, void *place, enum ring_kind kind)
+{
+    io_uring_sqe_set_data64(sqe, (uint64_t)(uintptr_t)place | kind);
+}
+
+static void
+ring_arm_recv(struct ring *ring, struct loop_sock *sock)
+{
+    struct io_uring_sqe *sqe = ring_sqe(ring);
+
+    io_uring_prep_recv_multishot(sqe, sock->fd, NULL, 0, 0);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = RING_GROUP;
+    ring_tag(sqe, sock, RING_RECV);
+    sock->recv_armed = true;
+    sock->ops_in_flight++;
+}
+
+static void
+ring_arm_accept(struct ring *ring, struct ring_watch *listener)
+{
+    struct io_uring_sqe *sqe = ring_sqe(ring);
+
+    io_uring_prep_multishot_accept(sqe, listener->fd, NULL, NULL, SOCK_CLOEXEC);
+    ring_tag(sqe, listener, RING_ACCEPT);
+    listener->armed = true;
+}
+
+static void
+ring_arm_poll(struct ring *ring, struct ring_watch *watch)
+{
+    struct io_uring_sqe *sqe = ring_sqe(ring);
+
+    io_uring_prep_poll_multishot(sqe, watch->fd, POLLIN);
+    ring_tag(sqe, watch, RING_POLL);
+    watch->armed = true;
+}
+
+static fl_status
+ring_listen(struct loop *base, int fd, void *tag)
+{
+    struct ring *ring = ring_of(base);
+
+    if (ring->listeners_count == RING_WATCHES_MAX) {
+        return FL_FAIL(FL_INVALID, "more than %d listeners", RING_WATCHES_MAX);
+    }
+    struct ring_watch *listener = &ring->listeners[ring->listeners_count++];
+
+    *listener = (struct ring_watch){.fd = fd, .tag = tag};
+    ring_arm_accept(ring, listener);
+    return FL_OK;
+}
+
+static void
+ring_listen_resume(struct loop *base)
+{
+    struct ring *ring = ring_of(base);
+
+    for (unsigned i = 0; i < ring->listeners_count; i++) {
+        if (!ring->listeners[i].armed && ring->listeners[i].fd >= 0) {
+            ring_arm_accept(ring, &ring->listeners[i]);
+        }
+    }
+}
+
+static void
+ring_cancel(struct ring *ring, void *place, enum ring_kind kind)
+{
+    struct io_uring_sqe *sqe = ring_sqe(ring);
+
+    io_uring_prep_cancel64(sqe, (uint64_t)(uintptr_t)place | kind, 0);
+    ring_tag(sqe, NULL, RING_IGNORED);
+}
+
+static void
+ring_listen_stop(struct loop *base)
+{
+    struct ring *ring = ring_of(base);
+
+    for (unsigned i = 0; i < ring->listeners_count; i++) {
+        if (ring->listeners[i].armed) {
+            ring_cancel(ring, &ring->listeners[i], RING_ACCEPT);
+        }
+        ring->listeners[i].fd = -1;
+    }
+    /* Now, since the caller closes the sockets: the cancellation must not meet a number reused. */
+    (void)io_uring_submit(&ring->uring);
+}
+
+static fl_status
+ring_watch_fd(struct loop *base, int fd, void *tag)
+{
+    struct ring *ring = ring_of(base);
+
+    if (ring->watches_count == RING_WATCHES_MAX) {
+        return FL_FAIL(FL_INVALID, "more than %d watched descriptors", RING_WATCHES_MAX);
+    }
+    struct ring_watch *watch = &ring->watches[ring->watches_count++];
+
+    *watch = (struct ring_watch){.fd = fd, .tag = tag};
+    ring_arm_poll(ring, watch);
+    return FL_OK;
+}
+
+static fl_status
+ring_add(struct loop *base, struct loop_sock *sock, int fd)
+{
+    *sock = (struct loop_sock){.fd = fd, .recv_wanted = true};
+    ring_arm_recv(ring_of(base), sock);
+    return FL_OK;
+}
+
+static void
+ring_recv_pause(struct loop *base, struct loop_sock *sock)
+{
+    if (sock->recv_armed) {
+        ring_cancel(ring_of(base), sock, RING_RECV);
+    }
+}
+
+static void
+ring_recv_resume(struct loop *base, struct loop_sock *sock)
+{
+    /* Still armed: its cancellation is on the way, and arms it again when it arrives. */
+    if (!sock->recv_armed && !sock->listed) {
+        ring_arm_recv(ring_of(base), sock);
+    }
+}
+
+static ssize_t
+ring_send(struct loop *base, struct loop_sock *sock, const struct iovec *iov, unsigned count,
+          bool more)
+{
+    struct io_uring_sqe *sqe = ring_sqe(ring_of(base));
+    const int flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0);
+
+    if (count == 1) {
+        io_uring_prep_send(sqe, sock->fd, iov->iov_base, iov->iov_len, flags);
+    } else {
+        memcpy(sock->iov, iov, count * sizeof(*iov));
+        sock->msg = (struct msghdr){.msg_iov = sock->iov, .msg_iovlen = count};
+        io_uring_prep_sendmsg(sqe, sock->fd, &sock->msg, (unsigned)flags);
+    }
+    ring_tag(sqe, sock, RING_SEND);
+    sock->send_busy = true;
+    sock->ops_in_flight++;
+    return 0;
+}
+
+static void
+ring_list_closing(struct ring *ring, struct loop_sock *sock)
+{
+    sock->next = ring->closing;
+    ring->closing = sock;
+}
+
+static void
+ring_unlist_starved(struct ring *ring, struct loop_sock *sock)
+{
+    for (struct loop_sock **at = &ring->starved; *at != NULL; at = &(*at)->next) {
+        if (*at == sock) {
+            *at = sock->next;
+            sock->listed = false;
+            return;
+        }
+    }
+}
+
+static void
+ring_close(struct loop *base, struct loop_sock *sock)
+{
+    struct ring *ring = ring_of(base);
+
+    if (sock->listed) {
+        ring_unlist_starved(ring, sock);
+    }
+    if (sock->ops_in_flight > 0) {
+        /* What is in flight ends with the shutdown; the number stays taken until then. */
+        (void)shutdown(sock->fd, SHUT_RDWR);
+    } else {
+        ring_list_closing(ring, sock);
+    }
+}
+
+static void
+ring_release(struct ring *ring)
+{
+    while (ring->closing != NULL) {
+        struct loop_sock *sock = ring->closing;
+
+        ring->closing = sock->next;
+        close(sock->fd);
+        sock->fd = -1;
+        ring->base.events->released(ring->base.context, sock);
+    }
+}
+
+static inline char *
+ring_buffer(struct ring *ring, unsigned id)
+{
+    return ring->memory + (size_t)id * RING_BUFFER_STRIDE;
+}
+
+static inline void
+ring_recycle(struct ring *ring, unsigned id)
+{
+    io_uring_buf_ring_add(ring->buffers, ring_buffer(ring, id), RING_BUFFER_BYTES,
+                          (unsigned short)id, RING_BUFFERS - 1, (int)ring->recycled);
+    ring->recycled++;
+}
+
+static void
+ring_recv_ended(struct ring *ring, struct loop_sock *sock, int res)
+{
+    if (res == -ENOBUFS) {
+        sock->listed = true;
+        sock->next = ring->starved;
+        ring->starved = sock;
+    } else if (res > 0 || res == -ECANCELED || res == -EINTR || res == -EAGAIN) {
+        if (sock->recv_wanted) {
+            ring_arm_recv(ring, sock);
+        }
+    } else {
+        sock->recv_wanted = false;
+        sock->ended = true;
+        ring->base.events->ended(ring->base.context, sock, -res);
+    }
+}
+
+static void
+ring_on_recv(struct ring *ring, struct loop_sock *sock, int res, unsigned flags)
+{
+    if ((flags & IORING_CQE_F_BUFFER) != 0) {
+        const unsigned id = flags >> IORING_CQE_BUFFER_SHIFT;
+
+        if (res > 0 && !sock->closing) {
+            ring->base.events->received(ring->base.context, sock, ring_buffer(ring, id),
+                                        (size_t)res);
+        }
+        ring_recycle(ring, id);
+    }
+    if ((flags & IORING_CQE_F_MORE) == 0) {
+        sock->recv_armed = false;
+        sock->ops_in_flight--;
+        if (!sock->closing) {
+            ring_recv_ended(ring, sock, res);
+        }
+    }
+}
+
+static void
+ring_on_send(struct ring *ring, struct loop_sock *sock, int res)
+{
+    sock->send_busy = false;
+    sock->ops_in_flight--;
+    ring->base.events->sent(ring->base.context, sock, res > 0 ? (size_t)res : 0,
+                            res < 0 ? -res : 0);
+}
+
+static void
+ring_on_accept(struct ring *ring, struct ring_watch *listener, int res, unsigned flags)
+{
+    if ((flags & IORING_CQE_F_MORE) == 0) {
+        listener->armed = false;
+    }
+    if (res >= 0) {
+        if (listener->fd < 0) {
+            close(res);
+            return;
+        }
+        ring->base.events->accepted(ring->base.context, listener->tag, res);
+    } else if (res == -EMFILE || res == -ENFILE || res == -ENOMEM || res == -ENOBUFS) {
+        if (listener->fd >= 0 && !listener->armed) {
+            ring->base.events->accept_failed(ring->base.context, listener->tag, -res);
+        }
+        return;
+    }
+    if (!listener->armed && listener->fd >= 0) {
+        ring_arm_accept(ring, listener);
+    }
+}
+
+static void
+ring_on_completion(struct ring *ring, uint64_t data, int res, unsigned flags)
+{
+    void *place = (void *)(uintptr_t)(data & ~(uint64_t)RING_KIND_MASK);
+    struct loop_sock *sock = place;
+
+    switch ((enum ring_kind)(data & RING_KIND_MASK)) {
+    case RING_RECV:
+        ring_on_recv(ring, sock, res, flags);
+        break;
+    case RING_SEND:
+        ring_on_send(ring, sock, res);
+        break;
+    case RING_ACCEPT:
+        ring_on_accept(ring, place, res, flags);
+        return;
+    case RING_POLL: {
+        struct ring_watch *watch = place;
+
+        if ((flags & IORING_CQE_F_MORE) == 0) {
+            ring_arm_poll(ring, watch);
+        }
+        ring->base.events->readable(ring->base.context, watch->tag);
+        return;
+    }
+    case RING_IGNORED:
+    case RING_KIND_MASK:
+    default:
+        return;
+    }
+    if (sock->closing && sock->ops_in_flight == 0) {
+        ring_list_closing(ring, sock);
+    }
+}
+
+static void
+ring_show_recycled(struct ring *ring)
+{
+    if (ring->recycled > 0) {
+        io_uring_buf_ring_advance(ring->buffers, (int)ring->recycled);
+        ring->recycled = 0;
+    }
+    while (ring->starved != NULL) {
+        struct loop_sock *sock = ring->starved;
+
+        ring->starved = sock->next;
+        sock->listed = false;
+        if (sock->recv_wanted) {
+            ring_arm_recv(ring, sock);
+        }
+    }
+}
+
+static fl_status
+ring_enter(struct ring *ring, int timeout_ms)
+{
+    int result;
+
+    if (timeout_ms == 0) {
+        result = io_uring_submit_and_get_events(&ring->uring);
+    } else {
+        struct __kernel_timespec time = {.tv_sec = timeout_ms / 1000,
+                                         .tv_nsec = (long long)(timeout_ms % 1000) * 1000000};
+        struct io_uring_cqe *cqe;
+
+        result = io_uring_submit_and_wait_timeout(&ring->uring, &cqe, 1, &time, NULL);
+    }
+    if (result < 0 && result != -ETIME && result != -EINTR && result != -EAGAIN &&
+        result != -EBUSY) {
+        errno = -result;
+        return FL_FAIL_ERRNO(FL_IO, "io_uring_enter");
+    }
+    return FL_OK;
+}
+
+static fl_status
+ring_wait(struct loop *base, int timeout_ms)
+{
+    struct ring *ring = ring_of(base);
+    const fl_status status = ring_enter(ring, ring->closing != NULL ? 0 : timeout_ms);
+    struct io_uring_cqe *cqe;
+    unsigned head;
+    unsigned seen = 0;
+
+    if (status != FL_OK) {
+        return status;
+    }
+    /* Completions that come while these are handled wait for the next turn. */
+    const unsigned ready = io_uring_cq_ready(&ring->uring);
+
+    io_uring_for_each_cqe(&ring->uring, head, cqe)
+    {
+        if (seen == ready) {
+            break;
+        }
+        seen++;
+        ring_on_completion(ring, cqe->user_data, cqe->res, cqe->flags);
+    }
+    io_uring_cq_advance(&ring->uring, seen);
+    ring_show_recycled(ring);
+    ring_release(ring);
+    return FL_OK;
+}
+
+static void
+ring_destroy(struct loop *base)
+{
+    struct ring *ring = ring_of(base);
+
+    ring_release(ring);
+    io_uring_queue_exit(&ring->uring);
+    if (ring->buffers != NULL) {
+        munmap(ring->buffers, RING_BUFFERS * sizeof(struct io_uring_buf));
+    }
+    if (ring->memory != NULL) {
+        munmap(ring->memory, (size_t)RING_BUFFERS * RING_BUFFER_STRIDE);
+    }
+    free(ring);
+}
+
+static const struct loop_ops ring_ops = {
+    .name = "io_uring",
+    .destroy = ring_destroy,
+    .listen = ring_listen,
+    .listen_resume = ring_listen_resume,
+    .listen_stop = ring_listen_stop,
+    .watch = ring_watch_fd,
+    .add = ring_add,
+    .recv_pause = ring_recv_pause,
+    .recv_resume = ring_recv_resume,
+    .send = ring_send,
+    .close = ring_close,
+    .wait = ring_wait,
+};
+
+/* The best set of flags that this kernel knows: 6.1 has the first, older ones fewer. */
+static int
+ring_queue_init(struct io_uring *uring)
+{
+    static const unsigned choices[] = {
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL,
+        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL,
+        0,
+    };
+    int result = -EINVAL;
+
+    for (size_t i = 0; i < sizeof(choices) / sizeof(choices[0]) && result == -EINVAL; i++) {
+        struct io_uring_params params = {
+            .flags = choices[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+            .cq_entries = RING_CQ_ENTRIES,
+        };
+
+        result = io_uring_queue_init_params(RING_SQ_ENTRIES, uring, &params);
+    }
+    return result;
+}
+
+static int
+ring_init_buffers(struct ring *ring)
+{
+    const size_t list_bytes = RING_BUFFERS * sizeof(struct io_uring_buf);
+    const size_t bytes = (size_t)RING_BUFFERS * RING_BUFFER_STRIDE;
+    void *list = mmap(NULL, list_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    ring->buffers = list == MAP_FAILED ? NULL : list;
+    ring->memory = memory == MAP_FAILED ? NULL : memory;
+    if (ring->buffers == NULL || ring->memory == NULL) {
+        return -ENOMEM;
+    }
+    struct io_uring_buf_reg reg = {
+        .ring_addr = (uintptr_t)ring->buffers, .ring_entries = RING_BUFFERS, .bgid = RING_GROUP};
+    const int result = io_uring_register_buf_ring(&ring->uring, &reg, 0);
+
+    if (result != 0) {
+        return result;
+    }
+    io_uring_buf_ring_init(ring->buffers);
+    for (unsigned id = 0; id < RING_BUFFERS; id++) {
+        ring_recycle(ring, id);
+    }
+    io_uring_buf_ring_advance(ring->buffers, (int)ring->recycled);
+    ring->recycled = 0;
+    return 0;
+}
+
+/* Kernels tell nowhere whether they know multishot receive (6.0): try it on a pair of sockets. */
+static int
+ring_probe_multishot(struct ring *ring)
+{
+    int pair[2];
+    struct io_uring_cqe *cqe;
+    struct __kernel_timespec time = {.tv_sec = 1};
+    struct loop_sock sock;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+        return -errno;
+    }
+    sock = (struct loop_sock){.fd = pair[0], .recv_wanted = true};
+    ring_arm_recv(ring, &sock);
+    int result = send(pair[1], "x", 1, MSG_NOSIGNAL) == 1 ? 0 : -errno;
+
+    while (result >= 0 && sock.ops_in_flight > 0) {
+        result = io_uring_submit_and_wait_timeout(&ring->uring, &cqe, 1, &time, NULL);
+        if (result < 0 || io_uring_peek_cqe(&ring->uring, &cqe) != 0) {
+            break;
+        }
+        if ((cqe->flags & IORING_CQE_F_BUFFER) != 0) {
+            ring_recycle(ring, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+        }
+        if ((cqe->flags & IORING_CQE_F_MORE) == 0) {
+            sock.ops_in_flight--;
+            result = cqe->res < 0 ? cqe->res : 0;
+        }
+        io_uring_cqe_seen(&ring->uring, cqe);
+        (void)shutdown(pair[1], SHUT_RDWR);
+    }
+    ring_show_recycled(ring);
+    close(pair[0]);
+    close(pair[1]);
+    return sock.ops_in_flight > 0 && result >= 0 ? -ETIME : (result > 0 ? 0 : result);
+}
+
+fl_status
+ring_create(unsigned sockets_max, struct loop **out)
+{
+    struct ring *ring = calloc(1, sizeof(*ring));
+    const char *what = "io_uring_setup";
+
+    (void)sockets_max;
+    if (ring == NULL) {
+        return FL_FAIL(FL_NO_MEMORY, "event loop");
+    }
+    ring->base.ops = &ring_ops;
+
+    int result = ring_queue_init(&ring->uring);
+
+    if (result != 0) {
+        free(ring);
+        errno = -result;
+        return FL_FAIL_ERRNO(FL_NOT_SUPPORTED, "%s", what);
+    }
+    what = "io_uring provided buffers";
+    result = ring_init_buffers(ring);
+    if (result == 0) {
+        what = "io_uring multishot receive";
+        result = ring_probe_multishot(ring);
+    }
+    if (result != 0) {
+        ring_destroy(&ring->base);
+        errno = -result;
+        return FL_FAIL_ERRNO(FL_NOT_SUPPORTED, "%s", what);
+    }
+    /* Saves looking the descriptor up at each call; without it all works as well. */
+    (void)io_uring_register_ring_fd(&ring->uring);
+    *out = &ring->base;
+    return FL_OK;
+}
