@@ -1,0 +1,223 @@
+/* Values in blocks of their own: written as they come, owned only through the record that names them. */
+#include "storage/log/log_internal.h"
+
+#include "base/bytes.h"
+#include "base/crc32c.h"
+#include "base/fail.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t
+chunks_of(uint64_t len)
+{
+    return (len + LOG_BLOB_CHUNK_BYTES - 1) / LOG_BLOB_CHUNK_BYTES;
+}
+
+/* Where the value starts, bytes from the segment's start. */
+static uint64_t
+data_off(uint64_t len)
+{
+    return bytes_align_up(LOG_HEADER_BYTES + chunks_of(len) * sizeof(uint32_t),
+                          LOG_BLOB_ALIGN_BYTES);
+}
+
+static uint32_t
+chunk_seed(uint64_t nonce, uint64_t chunk)
+{
+    uint8_t bytes[16];
+
+    bytes_put_le64(bytes, nonce);
+    bytes_put_le64(bytes + 8, chunk);
+    return crc32c(0, bytes, sizeof(bytes));
+}
+
+static fl_status
+blob_own(struct log_blob *blob)
+{
+    struct log *log = blob->log;
+    struct log_header_media header;
+
+    fl_status status = log_nonce_make(&blob->nonce);
+
+    if (status == FL_OK) {
+        status = heap_take(log->heap, blob->blocks, HEAP_NORMAL, &blob->block);
+    }
+    if (status != FL_OK) {
+        return status;
+    }
+    status = heap_own_nofence(log->heap, &blob->pm, blob->block, blob->blocks, HEAP_BLOB, 0,
+                              &blob->generation);
+    if (status != FL_OK) {
+        return status;
+    }
+    struct log_segment *segment = &log->segments[blob->block];
+
+    pthread_mutex_lock(&log->chain_lock);
+    log_segment_note(log, blob->block, blob->blocks, LOG_USE_BLOB);
+    segment->nonce = blob->nonce;
+    segment->generation = blob->generation;
+    segment->end = data_off(blob->len) + blob->len;
+    segment->sealed = true;
+    atomic_store(&segment->refs, 1);
+    atomic_store(&segment->live_bytes, log_segment_bytes(log, segment));
+    log_header_encode(log, blob->block, segment, 0, 0, &header);
+    pthread_mutex_unlock(&log->chain_lock);
+    (void)!pm_write_through_nofence(&blob->pm, (uint64_t)blob->block << log->block_shift, &header,
+                                    sizeof(header));
+    return FL_OK;
+}
+
+fl_status
+log_blob_create(struct log *log, uint64_t len, struct log_blob **out)
+{
+    const uint64_t blocks = (data_off(len) + len + log->block_bytes - 1) / log->block_bytes;
+    struct log_blob *blob = calloc(1, sizeof(*blob));
+
+    *out = NULL;
+    if (blob == NULL) {
+        return FL_FAIL(FL_NO_MEMORY, "a blob");
+    }
+    blob->log = log;
+    blob->len = len;
+    blob->blocks = (uint32_t)blocks;
+    blob->crcs = calloc((size_t)chunks_of(len) + 1, sizeof(uint32_t));
+    pm_init(&blob->pm, log->media);
+    fl_status status = blob->crcs == NULL ? FL_FAIL(FL_NO_MEMORY, "a blob's chunk CRCs")
+                       : blocks > UINT32_MAX
+                           ? FL_FAIL(FL_TOO_LARGE, "a value of %" PRIu64 " bytes", len)
+                           : blob_own(blob);
+
+    if (status != FL_OK) {
+        free(blob->crcs);
+        free(blob);
+        return status;
+    }
+    blob->chunk_crc = chunk_seed(blob->nonce, 0);
+    *out = blob;
+    return FL_OK;
+}
+
+fl_status
+log_blob_append(struct log_blob *blob, const void *data, size_t len)
+{
+    const uint64_t start = (uint64_t)blob->block << blob->log->block_shift;
+    const uint8_t *src = data;
+
+    if (len > blob->len - blob->filled) {
+        return FL_FAIL(FL_INVALID, "%zu bytes for a value that lacks %" PRIu64, len,
+                       blob->len - blob->filled);
+    }
+    while (len > 0) {
+        const uint64_t in_chunk = LOG_BLOB_CHUNK_BYTES - blob->filled % LOG_BLOB_CHUNK_BYTES;
+        const size_t part = len < in_chunk ? len : (size_t)in_chunk;
+
+        blob->chunk_crc = crc32c(blob->chunk_crc, src, part);
+        const fl_status status = pm_write_through_nofence(
+            &blob->pm, start + data_off(blob->len) + blob->filled, src, part);
+
+        if (status != FL_OK) {
+            return status;
+        }
+        blob->filled += part;
+        src += part;
+        len -= part;
+        if (part == in_chunk || blob->filled == blob->len) {
+            blob->crcs[blob->chunks_done++] = htole32(blob->chunk_crc);
+            blob->chunk_crc = chunk_seed(blob->nonce, blob->chunks_done);
+        }
+    }
+    /* A batch of another thread may be committed any time: leave nothing in this thread's buffers. */
+    pm_handoff(&blob->pm);
+    return FL_OK;
+}
+
+fl_status
+log_blob_finish(struct log_blob *blob, struct log_blob_ref *ref)
+{
+    const uint64_t start = (uint64_t)blob->block << blob->log->block_shift;
+    const size_t table_bytes = blob->chunks_done * sizeof(uint32_t);
+
+    if (blob->filled != blob->len) {
+        return FL_FAIL(FL_INVALID, "a value of %" PRIu64 " bytes has only %" PRIu64, blob->len,
+                       blob->filled);
+    }
+    const fl_status status =
+        pm_write_through_nofence(&blob->pm, start + LOG_HEADER_BYTES, blob->crcs, table_bytes);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    pm_handoff(&blob->pm);
+    *ref = (struct log_blob_ref){.block = blob->block,
+                                 .generation = blob->generation,
+                                 .blocks = blob->blocks,
+                                 .len = blob->len,
+                                 .nonce = blob->nonce,
+                                 .table_crc = crc32c(0, blob->crcs, table_bytes)};
+    return FL_OK;
+}
+
+void
+log_blob_close(struct log_blob *blob)
+{
+    free(blob->crcs);
+    free(blob);
+}
+
+struct log_segment *
+log_blob_segment(const struct log *log, const struct log_blob_ref *ref)
+{
+    if (ref->block >= log->blocks_max) {
+        return NULL;
+    }
+    struct log_segment *segment = &log->segments[ref->block];
+    const bool same = segment->use == LOG_USE_BLOB && segment->generation == ref->generation &&
+                      segment->nonce == ref->nonce && segment->blocks == ref->blocks;
+
+    return same && ref->len <= log_segment_bytes(log, segment) &&
+                   data_off(ref->len) + ref->len <= log_segment_bytes(log, segment)
+               ? segment
+               : NULL;
+}
+
+fl_status
+log_blob_view(const struct log *log, const struct log_blob_ref *ref, bool verify,
+              struct fl_bytes *value)
+{
+    const uint64_t start = (uint64_t)ref->block << log->block_shift;
+    const uint8_t *base = log->media->base + start;
+    const uint8_t *table = base + LOG_HEADER_BYTES;
+    const uint64_t chunks = chunks_of(ref->len);
+
+    if (log_blob_segment(log, ref) == NULL) {
+        return FL_FAIL(FL_CORRUPT,
+                       "the blocks of a value of %" PRIu64 " bytes at file offset %" PRIu64
+                       " are gone; run faultline-check --repair",
+                       ref->len, start);
+    }
+    value->ptr = base + data_off(ref->len);
+    value->len = (size_t)ref->len;
+    if (!verify) {
+        return FL_OK;
+    }
+    if (crc32c(0, table, (size_t)chunks * sizeof(uint32_t)) != ref->table_crc) {
+        return FL_FAIL(FL_CORRUPT, "the chunk CRCs at file offset %" PRIu64 " are damaged",
+                       start + LOG_HEADER_BYTES);
+    }
+    for (uint64_t i = 0; i < chunks; i++) {
+        const uint64_t off = i * LOG_BLOB_CHUNK_BYTES;
+        const uint64_t left = ref->len - off;
+        const size_t part = left < LOG_BLOB_CHUNK_BYTES ? (size_t)left : LOG_BLOB_CHUNK_BYTES;
+
+        if (crc32c(chunk_seed(ref->nonce, i), (const uint8_t *)value->ptr + off, part) !=
+            bytes_get_le32(table + i * sizeof(uint32_t))) {
+            return FL_FAIL(FL_CORRUPT,
+                           "a value's chunk at file offset %" PRIu64
+                           " is damaged; run faultline-check --repair",
+                           start + data_off(ref->len) + off);
+        }
+    }
+    return FL_OK;
+}

@@ -1,0 +1,165 @@
+/* The log: segments of frames, appended by heads, linked from one to the next by one 8-byte store.
+ *
+ * Segment change, in this order (storage rule 7; the link is the step that plain DAX mappings lose):
+ *   new header, owned in the table, seal of the previous one -> drain -> link in the previous one -> drain -> first frame
+ * Commit: frame -> drain -> the caller may publish and acknowledge. One frame is in flight per head, so an invalid frame
+ * with a valid one behind it, or below a seal, is damage; otherwise it is the torn tail of a crash.
+ *
+ * LSN: 64 bits, segment base + offset. Base ranges are given out once; the writers' head opens segments in rising
+ * order. The cleaner's copies carry their LSN in the record.
+ *
+ * Threads: each head, and frames on it, one thread at a time. Segment accounts are atomic. log_decode() and
+ *          log_blob_view() run beside writers inside an epoch section.
+ */
+#ifndef FL_STORAGE_LOG_LOG_H
+#define FL_STORAGE_LOG_LOG_H
+
+#include "storage/heap/heap.h"
+#include "storage/log/record.h"
+
+#include <stdatomic.h>
+
+enum log_head_id { LOG_HEAD_MAIN = 0, LOG_HEAD_CLEANER = 1, LOG_HEADS = 2 };
+
+enum log_use { LOG_USE_NONE = 0, LOG_USE_LOG, LOG_USE_BLOB, LOG_USE_CONT };
+
+/* What is known of the block in DRAM; for LOG and BLOB of the whole segment that starts there. */
+struct log_segment {
+    uint64_t nonce;
+    uint64_t base_lsn;
+    uint64_t open_lsn;
+    uint32_t generation;
+    uint32_t blocks;
+    uint32_t first;          /* CONT: the segment's first block */
+    uint8_t use;             /* enum log_use */
+    uint8_t head;
+    bool sealed;
+    bool linked;
+    uint64_t end;            /* bytes from the segment's start; behind it there are no frames */
+    _Atomic(uint64_t) live_bytes; /* records that the index names, blobs: the whole segment */
+    _Atomic(uint64_t) mask_bytes; /* tombstones, range deletes, expired records */
+    _Atomic(uint32_t) pins;  /* views that point into it */
+    _Atomic(uint32_t) refs;  /* BLOB: versions and holders that name it */
+    _Atomic(bool) freeing;
+};
+
+struct log;
+
+FL_NODISCARD fl_status log_create(struct heap *heap, struct log **out);
+void log_destroy(struct log *log);
+
+struct heap *log_heap(const struct log *log);
+
+/* The segment that holds file offset `off` (NULL: none), and its first block. */
+struct log_segment *log_segment_at(const struct log *log, uint64_t off, uint32_t *block);
+struct log_segment *log_segment_of(const struct log *log, uint32_t block);
+
+/* The record at `off` (as put into index_loc). FL_CORRUPT: it doesn't validate. */
+FL_NODISCARD fl_status log_decode(const struct log *log, uint64_t off, bool verify,
+                                  struct log_record *record);
+/* As log_decode() without CRC and without an error text; false if lengths or flags are impossible. */
+bool log_peek(const struct log *log, uint64_t off, struct log_record *record);
+/* What the record at `off` counts for in live_bytes. */
+uint64_t log_account_bytes(const struct log_record *record);
+
+/* Largest encoded record that fits a segment of one block. */
+size_t log_record_bytes_max(const struct log *log);
+
+/* The LSN at which the writers' head stands: every record appended later has this one or a higher. */
+uint64_t log_lsn_main(const struct log *log);
+uint64_t log_lsn_next(const struct log *log);
+
+struct log_head_stats {
+    const struct pm_counts *counts;
+    uint64_t frames, records, segment_changes, faults;
+};
+void log_head_stats(const struct log *log, enum log_head_id id, struct log_head_stats *stats);
+struct pm *log_head_pm(struct log *log, enum log_head_id id);
+
+/* Begin a frame of `count` records, `bytes` encoded in all (batched, if count > 1 or the caller says so). Makes room
+ * first, by a segment change if need be. Errors: FL_NO_SPACE, FL_TOO_LARGE, FL_NO_MEMORY, FL_IO: nothing was begun. */
+FL_NODISCARD fl_status log_frame_begin(struct log *log, enum log_head_id id, uint32_t count,
+                                       size_t bytes, enum heap_claim claim);
+/* Add the next record; returns its place and sets *lsn (the place's, or record->lsn if explicit). */
+uint64_t log_frame_add(struct log *log, enum log_head_id id, struct log_record *record,
+                       uint64_t *lsn);
+/* Write it and make it durable (`all`: also what anybody wrote through, big values). FL_IO: outcome unknown. */
+FL_NODISCARD fl_status log_frame_commit(struct log *log, enum log_head_id id, bool all);
+
+/* Bytes that a frame may still take in the head's open segment; 0: none is open. */
+size_t log_head_room(const struct log *log, enum log_head_id id);
+
+/* Free a segment: the table first, durably. Then the caller waits for readers and calls log_segment_recycle().
+ * Not the segment a head has open. FL_AGAIN: a head is linking from it just now; nothing was done. */
+FL_NODISCARD fl_status log_segment_free(struct log *log, struct pm *pm, uint32_t block);
+void log_segment_recycle(struct log *log, uint32_t block);
+/* Does a head append to it? */
+bool log_segment_is_open(const struct log *log, uint32_t block);
+
+/* The lowest open_lsn of all log segments but `except` (UINT32_MAX: none): no older version of anything is left that
+ * a mask with a lower LSN would be needed for (storage rule 4). */
+uint64_t log_open_lsn_min(const struct log *log, uint32_t except);
+
+/* ---- scanning ---- */
+
+struct log_scan {
+    void *context;
+    /* Each record of each valid frame, in order. Anything but FL_OK ends the scan with it. */
+    fl_status (*record)(void *context, uint32_t block, uint64_t off,
+                        const struct log_record *record);
+    const struct heap_report *report; /* damage, NULL: not reported */
+    bool salvage;                     /* go on behind damage */
+};
+
+struct log_scan_result {
+    uint64_t end;           /* bytes from the segment's start: behind the last valid frame */
+    uint64_t torn_bytes;    /* an unfinished commit behind it */
+    uint64_t damaged_bytes; /* salvage: skipped */
+    uint64_t damaged_ranges;
+    uint64_t records;
+};
+
+/* Walk a segment's frames. FL_CORRUPT: damage (not salvage); fl_last_error() names the offset. */
+FL_NODISCARD fl_status log_segment_scan(const struct log *log, uint32_t block,
+                                        const struct log_scan *scan,
+                                        struct log_scan_result *result);
+
+/* Read every segment header the table names, check links and ownership; drop what an interrupted segment change, blob
+ * or free left behind (`write`: also on media). FL_CORRUPT unless `salvage`. */
+struct log_load {
+    const struct heap_report *report;
+    bool salvage;
+    bool write;
+    uint64_t *damaged; /* count of findings */
+};
+FL_NODISCARD fl_status log_load(struct log *log, const struct log_load *load);
+
+/* After the scan of all: seal, at `end`, a segment that was found open (`write`). */
+FL_NODISCARD fl_status log_seal(struct log *log, uint32_t block, uint64_t end, bool write);
+
+/* ---- values in blocks of their own ---- */
+
+struct log_blob {
+    struct log *log;
+    struct pm pm;
+    uint32_t block, blocks, generation;
+    uint64_t nonce;
+    uint64_t len, filled;
+    uint32_t chunks_done, chunk_crc;
+    uint32_t *crcs;
+};
+
+FL_NODISCARD fl_status log_blob_create(struct log *log, uint64_t len, struct log_blob **out);
+FL_NODISCARD fl_status log_blob_append(struct log_blob *blob, const void *data, size_t len);
+/* Full: write the chunk CRCs, make it safe for another thread's drain (log_frame_commit(all)). */
+FL_NODISCARD fl_status log_blob_finish(struct log_blob *blob, struct log_blob_ref *ref);
+/* Release the writer; the segment stays owned, with the one reference that create gave it. */
+void log_blob_close(struct log_blob *blob);
+
+/* The value in place. `verify`: check every chunk's CRC. FL_CORRUPT. */
+FL_NODISCARD fl_status log_blob_view(const struct log *log, const struct log_blob_ref *ref,
+                                     bool verify, struct fl_bytes *value);
+/* Does the reference name a blob segment that is there? */
+struct log_segment *log_blob_segment(const struct log *log, const struct log_blob_ref *ref);
+
+#endif

@@ -1,0 +1,53 @@
+/* Shared by the files of storage/log/ only. */
+#ifndef FL_STORAGE_LOG_LOG_INTERNAL_H
+#define FL_STORAGE_LOG_LOG_INTERNAL_H
+
+#include "storage/log/log.h"
+
+#include <pthread.h>
+
+struct log_head {
+    struct pm pm;
+    uint32_t block;      /* the open segment's first; 0: none */
+    uint32_t prev_block; /* chain end: where the next segment is linked from; 0: none */
+    uint32_t linking_block; /* a segment change is about to write its link; 0: none */
+    uint64_t pos;        /* next frame, bytes from the segment's start */
+    uint8_t *frame;      /* the frame being built */
+    size_t frame_cap;
+    size_t frame_bytes;  /* built so far */
+    uint32_t frame_count;
+    uint32_t batch_crc;
+    bool batch;
+    _Atomic(uint64_t) frames, records, changes, faults;
+};
+
+struct log {
+    struct heap *heap;
+    const struct pm_media *media;
+    uint32_t block_bytes;
+    unsigned block_shift;
+    uint32_t blocks_max;
+    uint32_t uuid_crc;
+    struct log_segment *segments; /* blocks_max, reserved lazily */
+    _Atomic(uint64_t) lsn_next;
+    _Atomic(uint64_t) lsn_main;
+    pthread_mutex_t chain_lock; /* heads' prev_block beside frees */
+    struct log_head heads[LOG_HEADS];
+};
+
+uint32_t log_header_crc(const struct log *log, uint32_t block, const struct log_header_media *header);
+void log_header_encode(const struct log *log, uint32_t block, const struct log_segment *segment,
+                       uint32_t prev_block, uint32_t prev_generation,
+                       struct log_header_media *header);
+uint64_t log_seal_encode(const struct log *log, uint64_t nonce, uint64_t end);
+bool log_seal_decode(const struct log *log, uint64_t nonce, uint64_t word, uint64_t *end);
+fl_status log_nonce_make(uint64_t *nonce);
+void log_segment_note(struct log *log, uint32_t block, uint32_t blocks, enum log_use use);
+
+static inline uint64_t
+log_segment_bytes(const struct log *log, const struct log_segment *segment)
+{
+    return (uint64_t)segment->blocks * log->block_bytes;
+}
+
+#endif
