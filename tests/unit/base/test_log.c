@@ -39,7 +39,11 @@ setup(void **state)
     struct fixture *f = calloc(1, sizeof(*f));
     int ends[2];
 
-    if (f == NULL || pipe(ends) != 0) {
+    if (f == NULL) {
+        return -1;
+    }
+    if (pipe(ends) != 0) {
+        free(f);
         return -1;
     }
     f->read_fd = ends[0];
