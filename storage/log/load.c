@@ -123,20 +123,42 @@ drop(struct loading *l, uint32_t block, uint32_t blocks)
     return FL_OK;
 }
 
-static fl_status
+static bool
+owned_without_header(const struct loading *l, uint32_t block, struct heap_entry *entry)
+{
+    *entry = heap_entry_get(l->log->heap, block);
+    return (entry->state == HEAP_LOG || entry->state == HEAP_BLOB) &&
+           l->log->segments[block].use == LOG_USE_NONE;
+}
+
+static void
 headers_load(struct loading *l)
 {
-    for (uint32_t block = 2; block < l->total; block++) {
-        const struct heap_entry entry = heap_entry_get(l->log->heap, block);
-        const uint8_t *base = l->log->media->base + off_of(l, block);
+    struct heap_entry entry;
 
-        if ((entry.state != HEAP_LOG && entry.state != HEAP_BLOB) || header_load(l, block, entry)) {
+    for (uint32_t block = 2; block < l->total; block++) {
+        if (owned_without_header(l, block, &entry)) {
+            (void)header_load(l, block, entry);
+        }
+    }
+}
+
+/* Owned, but the header doesn't validate: a segment change or a blob cut short by a crash has written nothing
+ * behind the header's first line, and no link leads there (link_check() has looked). Anything else is damage. */
+static fl_status
+headerless_check(struct loading *l)
+{
+    struct heap_entry entry;
+
+    for (uint32_t block = 2; block < l->total; block++) {
+        const uint8_t *base = l->log->media->base + off_of(l, block);
+        const size_t line = sizeof(struct log_header_media);
+
+        if (!owned_without_header(l, block, &entry)) {
             continue;
         }
-        /* A segment change or a blob cut short by a crash has written nothing behind the header's first line. */
-        if (zeros(base + sizeof(struct log_header_media),
-                  l->log->block_bytes - sizeof(struct log_header_media)) ||
-            (entry.state == HEAP_BLOB && zeros(base, sizeof(struct log_header_media)))) {
+        if (zeros(base + line, l->log->block_bytes - line) ||
+            (entry.state == HEAP_BLOB && zeros(base, line))) {
             const fl_status status = drop(l, block, 1 + continuations(l, block, entry.generation));
 
             if (status != FL_OK) {
@@ -144,7 +166,7 @@ headers_load(struct loading *l)
             }
             continue;
         }
-        damage(l, "segment-header", off_of(l, block), sizeof(struct log_header_media),
+        damage(l, "segment-header", off_of(l, block), line,
                "block %u is owned by a segment, but its header does not validate", block);
     }
     return FL_OK;
@@ -310,8 +332,9 @@ log_load(struct log *log, const struct log_load *load)
     if (l->damaged > 0) {
         snprintf(l->first_text, sizeof(l->first_text), "a word of the segment table is damaged");
     }
-    fl_status status = headers_load(l);
+    fl_status status = FL_OK;
 
+    headers_load(l);
     for (uint32_t block = 2; block < l->total; block++) {
         if (log->segments[block].use == LOG_USE_LOG) {
             seal_load(l, block);
@@ -326,6 +349,9 @@ log_load(struct log *log, const struct log_load *load)
         if (log->segments[block].use == LOG_USE_LOG) {
             link_check(l, block);
         }
+    }
+    if (status == FL_OK) {
+        status = headerless_check(l);
     }
     if (status == FL_OK) {
         status = continuations_check(l);
