@@ -31,7 +31,8 @@ struct nosync_grant {
     enum fl_mapping mapping;
     enum fl_durability durability;
     bool created;
-    char detail[96]; /* "clwb, NT stores", "pwritev2 RWF_DSYNC, ext4", "forced by PMEM2_FORCE_GRANULARITY" */
+    /* "clwb, NT stores on ext4", "pwritev2 RWF_DSYNC on ext4", "... forced by PMEM2_FORCE_GRANULARITY" */
+    char detail[96];
 };
 
 struct nosync_map;

@@ -1,0 +1,110 @@
+/* What every kind on a real file shares: the open and locked file, its place in the address space, its
+ * allocation. Internal to nosync/. */
+#ifndef FL_STORAGE_NOSYNC_FILE_H
+#define FL_STORAGE_NOSYNC_FILE_H
+
+#include "storage/nosync/nosync.h"
+#include "storage/nosync/trust.h"
+
+#include <pthread.h>
+
+struct dax;
+
+struct nosync_file {
+    struct nosync_map map; /* first: what callers hold */
+    int fd;
+    bool read_only;
+    bool sigbus;
+    uint8_t *base; /* of the reserved address space; NULL: none */
+    uint64_t reserved_bytes;
+    uint64_t size_bytes_max; /* of the request, rounded up to pages */
+    uint32_t map_align;
+    struct trust trust;
+    struct dax *dax;
+    pthread_mutex_t grow_lock; /* st_size, and blocks half allocated */
+    atomic_bool failed;        /* page: a sync has failed; nothing is written any more */
+    char *path;
+};
+
+static inline struct nosync_file *
+file_of(struct nosync_map *map)
+{
+    return (struct nosync_file *)map;
+}
+
+/* The status for an errno of a system call on the file. */
+fl_status file_status(int error);
+
+/* Open or create, lock. On FL_OK the caller ends it with file_close(). */
+FL_NODISCARD fl_status file_open(const struct nosync_request *request, struct nosync_file **out);
+
+/* Remove the file again if this open created it. The open failed. */
+void file_uncreate(struct nosync_file *file);
+
+/* Unmap, unlock, free. */
+void file_close(struct nosync_file *file);
+
+/* Find `bytes` of free address space, aligned; nothing is left mapped there. */
+FL_NODISCARD fl_status file_find_space(uint64_t bytes, uint64_t align, uint8_t **out);
+
+/* Map all of size_bytes_max at once; what lies beyond the end of the file comes into being as it grows. */
+FL_NODISCARD fl_status file_map_whole(struct nosync_file *file, bool writable);
+
+/* Children of fork() don't get the mapping. */
+void file_forbid_fork(void *base, uint64_t bytes);
+
+/* Set grant.detail; cut if it is too long. */
+void file_describe(struct nosync_file *file, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+uint64_t file_end(struct nosync_file *file);
+
+/* Blocks for the range, without a change of st_size. FL_NO_SPACE gives back what was had of them.
+ * FL_NOT_SUPPORTED: this filesystem allocates only by writing. */
+FL_NODISCARD fl_status file_allocate(struct nosync_file *file, uint64_t off, uint64_t len);
+
+/* st_size is at least `end`. */
+FL_NODISCARD fl_status file_extend(struct nosync_file *file, uint64_t end);
+
+/* FL_NOT_SUPPORTED: this filesystem can't. */
+FL_NODISCARD fl_status file_punch(struct nosync_file *file, uint64_t off, uint64_t len);
+
+/* The same for what a failed call leaves behind: as far as it goes, touching no error text. */
+void file_give_back(struct nosync_file *file, uint64_t off, uint64_t len);
+
+/* What every fault_in and punch must be asked for, and what may be asked of this file. */
+FL_NODISCARD fl_status file_check_range(struct nosync_file *file, uint64_t off, uint64_t len);
+
+/* Blocks [off, off + len), mapped writable, get page-table entries and durable zeros; not `allocated`: by
+ * faulting, which may find no space. */
+FL_NODISCARD fl_status file_populate_zeroed(struct nosync_file *file, uint64_t off, uint64_t len,
+                                            bool allocated);
+
+/* Zeros through the mapping, durable as the kind goes. */
+FL_NODISCARD fl_status file_zero_mapped(struct nosync_file *file, uint64_t off, uint64_t len);
+
+/* The vtable calls that are the same for all kinds, or for those that store through the mapping. */
+fl_status file_op_fault_in(struct nosync_map *map, uint64_t off, uint64_t len);
+fl_status file_op_punch(struct nosync_map *map, uint64_t off, uint64_t len);
+fl_status file_op_sync(struct nosync_map *map);
+uint64_t file_op_size_bytes(struct nosync_map *map);
+uint64_t file_op_file_bytes(struct nosync_map *map);
+void file_op_close(struct nosync_map *map);
+
+/* ---- the kinds ---- */
+
+/* Map the file and fill map.ops, media and grant. */
+FL_NODISCARD fl_status page_map(struct nosync_file *file);
+FL_NODISCARD fl_status volatile_map(struct nosync_file *file);
+/* FL_NOT_GRANTED: not a file that MAP_SYNC is granted on. */
+FL_NODISCARD fl_status dax_map(struct nosync_file *file);
+/* Addresses up to `end` can be used once st_size covers them. Under grow_lock. */
+FL_NODISCARD fl_status dax_grow(struct nosync_file *file, uint64_t end);
+void dax_unmap(struct nosync_file *file);
+
+/* ---- SIGBUS ---- */
+
+FL_NODISCARD fl_status sigbus_add(const void *base, uint64_t bytes);
+void sigbus_remove(const void *base);
+
+#endif

@@ -1,0 +1,296 @@
+/* Kind page: an ordinary file. Readers map it; writers go through pwritev2(RWF_DSYNC).
+ *
+ * Nothing is ever stored through the mapping: a commit then costs no page fault and no msync, and the kernel knows
+ * exactly what is dirty. Blocks are zeroed by real writes when they are faulted in, so that a commit overwrites
+ * written extents in place and needs no metadata of its own.
+ */
+#include "storage/nosync/file.h"
+
+#include "base/fail.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+
+/* A sync that failed may have dropped the pages it failed on: a second try would succeed and lie. */
+static fl_status
+fail_for_ever(struct nosync_file *file, const char *call)
+{
+    const int error = errno;
+
+    atomic_store(&file->failed, true);
+    errno = error;
+    return FL_FAIL_ERRNO(FL_IO, "%s on %s: the outcome is unknown, nothing more is written", call,
+                         file->path);
+}
+
+static fl_status
+check_not_failed(struct nosync_file *file)
+{
+    if (atomic_load(&file->failed)) {
+        return FL_FAIL(FL_IO, "%s: an earlier write or sync failed", file->path);
+    }
+    return FL_OK;
+}
+
+/* Write all of `vec`, which is used up. Returns 0 or an errno. */
+static int
+write_all(int fd, struct iovec *vec, int vec_count, uint64_t off, int flags)
+{
+    while (vec_count > 0) {
+        const ssize_t n = pwritev2(fd, vec, vec_count, (off_t)off, flags);
+
+        if (n < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            return errno;
+        }
+        if (n == 0) {
+            return EIO; /* a file that takes nothing and says nothing */
+        }
+        off += (uint64_t)n;
+        for (size_t left = (size_t)n; left > 0;) {
+            const size_t step = left < vec->iov_len ? left : vec->iov_len;
+
+            vec->iov_base = (uint8_t *)vec->iov_base + step;
+            vec->iov_len -= step;
+            left -= step;
+            if (vec->iov_len == 0) {
+                vec++;
+                vec_count--;
+            }
+        }
+    }
+    return 0;
+}
+
+/* Write ranges [first, end) of the table, which follow one another in the file. */
+static int
+write_run(struct nosync_file *file, const struct pm_range *ranges, size_t first, size_t end,
+          int flags)
+{
+    struct iovec vec[PM_RANGES_MAX];
+
+    for (size_t i = first; i < end; i++) {
+        vec[i - first].iov_base = (void *)(uintptr_t)ranges[i].src;
+        vec[i - first].iov_len = ranges[i].len;
+    }
+    return write_all(file->fd, vec, (int)(end - first), ranges[first].off, flags);
+}
+
+static size_t
+run_end(const struct pm_range *ranges, size_t first, size_t count)
+{
+    size_t end = first + 1;
+
+    while (end < count && ranges[end - 1].off + ranges[end - 1].len == ranges[end].off) {
+        end++;
+    }
+    return end;
+}
+
+static fl_status
+page_write_durable(void *context, const struct pm_range *ranges, size_t count, bool all)
+{
+    struct nosync_file *file = context;
+    const fl_status status = check_not_failed(file);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    FL_ASSERT(count <= PM_RANGES_MAX);
+    if (count == 0 && !all) {
+        return FL_OK;
+    }
+    /* One run: written and synced by one call, which waits for these bytes only. */
+    const bool one_run = count > 0 && run_end(ranges, 0, count) == count && !all;
+
+    for (size_t first = 0; first < count;) {
+        const size_t end = run_end(ranges, first, count);
+        const int error = write_run(file, ranges, first, end, one_run ? RWF_DSYNC : 0);
+
+        if (error != 0) {
+            errno = error;
+            return fail_for_ever(file, "pwritev2");
+        }
+        first = end;
+    }
+    if (!one_run && fdatasync(file->fd) != 0) {
+        return fail_for_ever(file, "fdatasync");
+    }
+    return FL_OK;
+}
+
+static fl_status
+page_write_through(void *context, uint64_t off, const void *src, size_t len)
+{
+    struct nosync_file *file = context;
+    struct iovec vec = {(void *)(uintptr_t)src, len};
+    const fl_status status = check_not_failed(file);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    const int error = write_all(file->fd, &vec, 1, off, 0);
+
+    if (error != 0) {
+        errno = error;
+        return fail_for_ever(file, "pwrite");
+    }
+    return FL_OK;
+}
+
+static int
+write_zeros(struct nosync_file *file, uint64_t off, uint64_t len, int flags)
+{
+    enum { PIECE = 64 * 1024, VEC = 64 };
+    static const uint8_t zeros[PIECE];
+
+    while (len > 0) {
+        struct iovec vec[VEC];
+        uint64_t planned = 0;
+        int vec_count = 0;
+
+        while (vec_count < VEC && planned < len) {
+            const uint64_t left = len - planned;
+
+            vec[vec_count].iov_base = (void *)(uintptr_t)zeros;
+            vec[vec_count].iov_len = left < PIECE ? (size_t)left : PIECE;
+            planned += vec[vec_count++].iov_len;
+        }
+        const int error = write_all(file->fd, vec, vec_count, off, flags);
+
+        if (error != 0) {
+            return error;
+        }
+        off += planned;
+        len -= planned;
+    }
+    return 0;
+}
+
+/* Give back what a fault_in that failed had got. The size goes back too, if nothing came after. */
+static void
+undo_growth(struct nosync_file *file, uint64_t end_before, uint64_t off, uint64_t len)
+{
+    (void)pthread_mutex_lock(&file->grow_lock);
+    const uint64_t end = file_end(file);
+
+    if (end_before <= off && end > off && end <= off + len) {
+        (void)!ftruncate(file->fd, (off_t)off);
+    } else {
+        file_give_back(file, off, len);
+    }
+    (void)pthread_mutex_unlock(&file->grow_lock);
+}
+
+static fl_status
+page_fault_in(struct nosync_map *map, uint64_t off, uint64_t len)
+{
+    struct nosync_file *file = file_of(map);
+    fl_status status = file_check_range(file, off, len);
+
+    if (status == FL_OK) {
+        status = check_not_failed(file);
+    }
+    if (status != FL_OK) {
+        return status;
+    }
+    const uint64_t end_before = file_end(file);
+
+    /* First, so that lack of space shows before anything is written. */
+    status = file_allocate(file, off, len);
+    if (status != FL_OK && status != FL_NOT_SUPPORTED) {
+        return status;
+    }
+    const int error = write_zeros(file, off, len, 0);
+
+    if (error != 0) {
+        undo_growth(file, end_before, off, len);
+        errno = error;
+        return FL_FAIL_ERRNO(file_status(error), "write zeros at %" PRIu64 " of %s", off,
+                             file->path);
+    }
+    if (fdatasync(file->fd) != 0) {
+        if (errno == ENOSPC || errno == EDQUOT) {
+            /* Delayed allocation met a full disk. Other writers' bytes may be among those lost. */
+            const int full = errno;
+
+            undo_growth(file, end_before, off, len);
+            errno = full;
+        }
+        return fail_for_ever(file, "fdatasync");
+    }
+    /* Readers shall not fault either; a kernel without it lets them. */
+    (void)madvise(file->base + off, (size_t)len, MADV_POPULATE_READ);
+    return FL_OK;
+}
+
+static fl_status
+page_punch(struct nosync_map *map, uint64_t off, uint64_t len)
+{
+    struct nosync_file *file = file_of(map);
+    fl_status status = file_check_range(file, off, len);
+
+    if (status == FL_OK) {
+        status = check_not_failed(file);
+    }
+    if (status != FL_OK) {
+        return status;
+    }
+    status = file_punch(file, off, len);
+    if (status == FL_NOT_SUPPORTED) {
+        const int error = write_zeros(file, off, len, 0);
+
+        if (error != 0) {
+            errno = error;
+            return fail_for_ever(file, "pwrite");
+        }
+    }
+    return status;
+}
+
+static const struct pm_media_ops media_ops = {
+    .write_durable = page_write_durable,
+    .write_through = page_write_through,
+};
+
+static const struct nosync_ops map_ops = {
+    .fault_in = page_fault_in,
+    .punch = page_punch,
+    .sync_file = file_op_sync,
+    .size_bytes = file_op_size_bytes,
+    .file_bytes = file_op_file_bytes,
+    .close = file_op_close,
+};
+
+fl_status
+page_map(struct nosync_file *file)
+{
+    const fl_status status = file_map_whole(file, false);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    file->map.ops = &map_ops;
+    file->map.media = (struct pm_media){
+        .base = file->base,
+        .size_bytes_max = file->size_bytes_max,
+        .mode = PM_STAGED,
+        .ops = &media_ops,
+        .context = file,
+    };
+    file->map.grant.mapping = FL_MAPPING_PAGE;
+    file->map.grant.durability = file->trust.durability;
+    file_describe(file, "pwritev2 RWF_DSYNC on %s", file->trust.text);
+    return FL_OK;
+}

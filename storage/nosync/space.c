@@ -1,0 +1,344 @@
+/* Address space and blocks of the file. */
+#include "storage/nosync/file.h"
+
+#include "base/bytes.h"
+#include "base/fail.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* In 5.14 and later; the headers of older C libraries lack it. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+void
+file_close(struct nosync_file *file)
+{
+    if (file->sigbus) {
+        sigbus_remove(file->base);
+    }
+    if (file->dax != NULL) {
+        dax_unmap(file);
+    } else if (file->base != NULL) {
+        (void)munmap(file->base, (size_t)file->reserved_bytes);
+    }
+    if (file->fd >= 0) {
+        (void)close(file->fd); /* and with it the lock */
+    }
+    (void)pthread_mutex_destroy(&file->grow_lock);
+    free(file->path);
+    free(file);
+}
+
+fl_status
+file_find_space(uint64_t bytes, uint64_t align, uint8_t **out)
+{
+    const uint64_t with_slack = bytes + align;
+    void *found = mmap(NULL, (size_t)with_slack, PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (found == MAP_FAILED) {
+        return FL_FAIL_ERRNO(FL_NO_MEMORY, "reserve %" PRIu64 " bytes of address space", bytes);
+    }
+    (void)munmap(found, (size_t)with_slack);
+    *out = (uint8_t *)(uintptr_t)bytes_align_up((uintptr_t)found, align);
+    return FL_OK;
+}
+
+void
+file_forbid_fork(void *base, uint64_t bytes)
+{
+    /* A child must not touch a store; without the mapping it can't. Where it is refused the
+     * documentation has to do. */
+    (void)madvise(base, (size_t)bytes, MADV_DONTFORK);
+}
+
+fl_status
+file_map_whole(struct nosync_file *file, bool writable)
+{
+    enum { TRIES_MAX = 8 };
+    const int protection = PROT_READ | (writable ? PROT_WRITE : 0);
+
+    for (int i = 0; i < TRIES_MAX; i++) {
+        uint8_t *hint;
+        const fl_status status = file_find_space(file->size_bytes_max, file->map_align, &hint);
+
+        if (status != FL_OK) {
+            return status;
+        }
+        void *base = mmap(hint, (size_t)file->size_bytes_max, protection,
+                          MAP_SHARED | MAP_FIXED_NOREPLACE, file->fd, 0);
+
+        if (base == hint) {
+            file->base = base;
+            file->reserved_bytes = file->size_bytes_max;
+            file_forbid_fork(base, file->size_bytes_max);
+            return FL_OK;
+        }
+        if (base != MAP_FAILED) {
+            (void)munmap(base,
+                         (size_t)file->size_bytes_max); /* a kernel that doesn't know the flag */
+        } else if (errno != EEXIST) {
+            const fl_status failed = errno == ENOMEM   ? FL_NO_MEMORY
+                                     : errno == ENODEV ? FL_NOT_SUPPORTED
+                                                       : FL_IO;
+            return FL_FAIL_ERRNO(failed, "map %s (%s)", file->path, file->trust.text);
+        }
+        /* Another thread took the place. */
+    }
+    return FL_FAIL(FL_NO_MEMORY, "map %s: no room that stays free", file->path);
+}
+
+uint64_t
+file_end(struct nosync_file *file)
+{
+    struct stat st;
+
+    return fstat(file->fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+}
+
+static int
+allocate(int fd, int mode, uint64_t off, uint64_t len)
+{
+    int result;
+
+    do {
+        result = fallocate(fd, mode, (off_t)off, (off_t)len);
+    } while (result != 0 && errno == EINTR);
+    return result;
+}
+
+void
+file_give_back(struct nosync_file *file, uint64_t off, uint64_t len)
+{
+    (void)allocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
+}
+
+fl_status
+file_allocate(struct nosync_file *file, uint64_t off, uint64_t len)
+{
+    if (allocate(file->fd, FALLOC_FL_KEEP_SIZE, off, len) == 0) {
+        return FL_OK;
+    }
+    const int error = errno;
+
+    if (error == EOPNOTSUPP || error == ENOSYS) {
+        return FL_NOT_SUPPORTED;
+    }
+    /* ext4 keeps what it got before space ran out. */
+    file_give_back(file, off, len);
+    errno = error;
+    return FL_FAIL_ERRNO(file_status(error), "allocate %" PRIu64 " bytes at %" PRIu64 " of %s", len,
+                         off, file->path);
+}
+
+fl_status
+file_extend(struct nosync_file *file, uint64_t end)
+{
+    if (file_end(file) >= end) {
+        return FL_OK;
+    }
+    if (ftruncate(file->fd, (off_t)end) != 0) {
+        return FL_FAIL_ERRNO(file_status(errno), "extend %s to %" PRIu64 " bytes", file->path, end);
+    }
+    return FL_OK;
+}
+
+fl_status
+file_punch(struct nosync_file *file, uint64_t off, uint64_t len)
+{
+    if (allocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len) == 0) {
+        return FL_OK;
+    }
+    if (errno == EOPNOTSUPP || errno == ENOSYS) {
+        return FL_NOT_SUPPORTED;
+    }
+    return FL_FAIL_ERRNO(file_status(errno), "punch %" PRIu64 " bytes at %" PRIu64 " of %s", len,
+                         off, file->path);
+}
+
+fl_status
+file_check_range(struct nosync_file *file, uint64_t off, uint64_t len)
+{
+    const uint64_t page = (uint64_t)getpagesize();
+
+    FL_ASSERT(off % page == 0 && len % page == 0 && len > 0);
+    if (file->read_only) {
+        return FL_FAIL(FL_READ_ONLY, "%s is open read-only", file->path);
+    }
+    if (off > file->size_bytes_max || len > file->size_bytes_max - off) {
+        return FL_FAIL(FL_NO_SPACE, "%s may not grow over %" PRIu64 " bytes", file->path,
+                       file->size_bytes_max);
+    }
+    return FL_OK;
+}
+
+fl_status
+file_zero_mapped(struct nosync_file *file, uint64_t off, uint64_t len)
+{
+    enum { PIECE = 64 * 1024 };
+    static const uint8_t zeros[PIECE];
+    struct pm pm;
+
+    pm_init(&pm, &file->map.media);
+    for (uint64_t at = off; at < off + len; at += PIECE) {
+        const uint64_t left = off + len - at;
+
+        pm_write_nofence(&pm, at, zeros, left < PIECE ? (size_t)left : PIECE);
+    }
+    /* order: zeros before anything that is formatted over them. */
+    return pm_drain(&pm);
+}
+
+static bool
+is_zero(const uint8_t *bytes, uint64_t len)
+{
+    const uint64_t *words = (const uint64_t *)(const void *)bytes;
+    enum { STRIDE = 64 };
+
+    for (uint64_t i = 0; i < len / sizeof(*words); i += STRIDE) {
+        uint64_t any = 0;
+
+        for (uint64_t k = 0; k < STRIDE; k++) {
+            any |= words[i + k];
+        }
+        if (any != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+fl_status
+file_populate_zeroed(struct nosync_file *file, uint64_t off, uint64_t len, bool allocated)
+{
+    const uint64_t page = (uint64_t)getpagesize();
+
+    if (madvise(file->base + off, (size_t)len, MADV_POPULATE_WRITE) != 0) {
+        switch (errno) {
+        case EINVAL:
+            return FL_FAIL(FL_NOT_SUPPORTED, "MADV_POPULATE_WRITE: needs Linux 5.14 or later");
+        case EFAULT: /* where a store would get SIGBUS: a block is poisoned or could not be had */
+            return FL_FAIL(allocated ? FL_IO : FL_NO_SPACE,
+                           "populate %" PRIu64 " bytes at %" PRIu64 " of %s", len, off, file->path);
+        default:
+            return FL_FAIL_ERRNO(file_status(errno),
+                                 "populate %" PRIu64 " bytes at %" PRIu64 " of %s", len, off,
+                                 file->path);
+        }
+    }
+    /* A new block reads as zeros, and the kernel made that durable. One that was there before, after a
+     * punch that rolled back, still has its old bytes. */
+    for (uint64_t at = off; at < off + len; at += page) {
+        if (!is_zero(file->base + at, page)) {
+            const fl_status status = file_zero_mapped(file, at, page);
+
+            if (status != FL_OK) {
+                return status;
+            }
+        }
+    }
+    return FL_OK;
+}
+
+/* Blocks first and by a call of their own: fallocate tells why it fails, a fault only that it does. */
+static fl_status
+allocate_and_extend(struct nosync_file *file, uint64_t off, uint64_t len, bool *allocated)
+{
+    (void)pthread_mutex_lock(&file->grow_lock);
+    fl_status status = file_allocate(file, off, len);
+
+    *allocated = status == FL_OK;
+    if (status == FL_NOT_SUPPORTED && file->dax == NULL) {
+        status = FL_OK;
+    }
+    if (status == FL_OK && file->dax != NULL) {
+        status = dax_grow(file, off + len);
+    }
+    if (status == FL_OK) {
+        status = file_extend(file, off + len);
+    }
+    (void)pthread_mutex_unlock(&file->grow_lock);
+    return status;
+}
+
+fl_status
+file_op_fault_in(struct nosync_map *map, uint64_t off, uint64_t len)
+{
+    struct nosync_file *file = file_of(map);
+    bool allocated = false;
+    fl_status status = file_check_range(file, off, len);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    status = allocate_and_extend(file, off, len, &allocated);
+    if (status == FL_OK) {
+        status = file_populate_zeroed(file, off, len, allocated);
+    }
+    if (status != FL_OK) {
+        file_give_back(file, off, len); /* Nothing half faulted is left behind. */
+    }
+    return status;
+}
+
+fl_status
+file_op_punch(struct nosync_map *map, uint64_t off, uint64_t len)
+{
+    struct nosync_file *file = file_of(map);
+    fl_status status = file_check_range(file, off, len);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    status = file_punch(file, off, len);
+    if (status == FL_NOT_SUPPORTED) {
+        const fl_status zeroed = file_zero_mapped(file, off, len);
+
+        return zeroed == FL_OK ? FL_NOT_SUPPORTED : zeroed;
+    }
+    return status;
+}
+
+fl_status
+file_op_sync(struct nosync_map *map)
+{
+    struct nosync_file *file = file_of(map);
+
+    if (atomic_load(&file->failed)) {
+        return FL_FAIL(FL_IO, "%s: an earlier sync failed", file->path);
+    }
+    if (fsync(file->fd) != 0) {
+        atomic_store(&file->failed, true);
+        return FL_FAIL_ERRNO(FL_IO, "fsync %s", file->path);
+    }
+    return FL_OK;
+}
+
+uint64_t
+file_op_size_bytes(struct nosync_map *map)
+{
+    return file_end(file_of(map));
+}
+
+uint64_t
+file_op_file_bytes(struct nosync_map *map)
+{
+    enum { STAT_BLOCK_BYTES = 512 };
+    struct stat st;
+
+    return fstat(file_of(map)->fd, &st) == 0 ? (uint64_t)st.st_blocks * STAT_BLOCK_BYTES : 0;
+}
+
+void
+file_op_close(struct nosync_map *map)
+{
+    file_close(file_of(map));
+}
