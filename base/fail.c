@@ -8,7 +8,11 @@
 
 enum { FAIL_TEXT_BYTES = 512 };
 
-static _Thread_local char fail_text[FAIL_TEXT_BYTES];
+/* libfaultline and libfaultline-client both contain this file. What they export of it is weak, so that
+ * a program that links both, statically or not, has one text and one set of names. */
+#define FAIL_SHARED FL_API __attribute__((weak))
+
+FAIL_SHARED _Thread_local char fl_last_error_text[FAIL_TEXT_BYTES];
 
 static const char *
 base_name(const char *file)
@@ -24,7 +28,8 @@ fail_format(const char *file, int line, const char *format, va_list args)
     char text[FAIL_TEXT_BYTES - 64];
 
     vsnprintf(text, sizeof(text), format, args);
-    snprintf(fail_text, sizeof(fail_text), "%s (%s:%d)", text, base_name(file), line);
+    snprintf(fl_last_error_text, sizeof(fl_last_error_text), "%s (%s:%d)", text, base_name(file),
+             line);
 }
 
 fl_status
@@ -65,13 +70,13 @@ fl_assert_failed(const char *condition, const char *file, int line)
     abort();
 }
 
-const char *
+FAIL_SHARED const char *
 fl_last_error(void)
 {
-    return fail_text;
+    return fl_last_error_text;
 }
 
-const char *
+FAIL_SHARED const char *
 fl_status_name(fl_status status)
 {
     static const char *const names[] = {

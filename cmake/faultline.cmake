@@ -1,11 +1,11 @@
-# fl_module(name [LIBRARY lib] [DEPENDS mod...] [LINK lib...] [DIR dir] [SOURCES file...])
+# fl_module(name [LIBRARY lib...] [DEPENDS mod...] [LINK lib...] [DIR dir] [SOURCES file...])
 #
 # One module: a static library fl_<name> of every .c in its folder (or SOURCES, relative to it).
 # Headers are included by their path from the top of the tree: "storage/log/log.h".
 # A folder without sources yet is an interface library, so that what depends on it configures.
-# LIBRARY faultline (or faultline-client) makes it a part of that installed library: see install.cmake.
+# LIBRARY faultline, faultline-client or both makes it a part of what is installed: see install.cmake.
 function(fl_module name)
-    cmake_parse_arguments(ARG "" "DIR;LIBRARY" "DEPENDS;LINK;SOURCES" ${ARGN})
+    cmake_parse_arguments(ARG "" "DIR" "LIBRARY;DEPENDS;LINK;SOURCES" ${ARGN})
     if(NOT ARG_DIR)
         set(ARG_DIR ${CMAKE_CURRENT_SOURCE_DIR}/${name})
     endif()
@@ -23,10 +23,10 @@ function(fl_module name)
     add_library(fl_${name} STATIC ${ARG_SOURCES})
     target_link_libraries(fl_${name} PUBLIC fl_flags ${ARG_DEPENDS} ${ARG_LINK})
     set_property(TARGET fl_${name} PROPERTY POSITION_INDEPENDENT_CODE ON)
-    if(ARG_LIBRARY)
-        set_property(GLOBAL APPEND PROPERTY FL_MODULES_${ARG_LIBRARY} fl_${name})
-        set_property(GLOBAL APPEND PROPERTY FL_LINKS_${ARG_LIBRARY} ${ARG_LINK})
-    endif()
+    foreach(library IN LISTS ARG_LIBRARY)
+        set_property(GLOBAL APPEND PROPERTY FL_MODULES_${library} fl_${name})
+        set_property(GLOBAL APPEND PROPERTY FL_LINKS_${library} ${ARG_LINK})
+    endforeach()
 endfunction()
 
 # fl_test(name LABEL label... SOURCES file... [LINK lib...] [TIMEOUT seconds] [ARGS arg...])
