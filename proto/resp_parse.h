@@ -55,14 +55,13 @@ enum resp_error {
     RESP_ERROR_REQUEST_TOO_BIG,
 };
 
-/* One connection's parser. `argv`, `argc` and `used` may be read after FL_OK; `args_max` and
- * `bulk_bytes_max` written between requests; the rest is the parser's own. */
+/* One connection's parser. `argv`, `argc` and `used` may be read after FL_OK, `stream_left` between
+ * resp_parser_stream() and the next FL_OK; the rest is the parser's own. */
 struct resp_parser {
     struct resp_arg *argv;
     uint32_t argc; /* after FL_AGAIN: arguments complete so far */
     uint32_t used; /* bytes of the request */
 
-    uint32_t args_max;
     uint32_t bulk_bytes_max;
 
     uint32_t argv_slots;
@@ -91,7 +90,7 @@ void resp_parser_limit(struct resp_parser *parser, bool authenticated, uint32_t 
  *
  * Errors: FL_AGAIN      incomplete: call again with more
  *         FL_PROTOCOL   refused, and so is every later call: send resp_parser_error() and close
- *         FL_NO_MEMORY  for slices; call again later or close */
+ *         FL_NO_MEMORY  for slices; close, for the request may be half unquoted */
 FL_NODISCARD fl_status resp_parse(struct resp_parser *parser, char *buf, size_t len);
 
 /* After FL_AGAIN: with fewer than this many bytes in the buffer resp_parse() will say FL_AGAIN
