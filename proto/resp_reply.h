@@ -73,9 +73,11 @@ struct resp_reader {
     uint32_t bytes_max;
     uint32_t pos;     /* everything before it is parsed */
     uint32_t scanned; /* a line's end was not found before it */
+    uint32_t want;    /* nothing can be done with fewer bytes than this */
     uint32_t join;    /* the node of a streamed string that is being joined, else UINT32_MAX */
     uint32_t depth;
     bool started;
+    bool attribute_last; /* what it describes must follow */
     struct {
         uint32_t node;
         uint32_t left; /* children still to come; UINT32_MAX: until "." */
