@@ -18,10 +18,11 @@
 #include <sys/uio.h>
 
 struct resp_seg;
+struct resp_block;
 
 /* Spare blocks, so that output in steady state allocates nothing. */
 struct resp_pool {
-    struct resp_seg *spare[2];
+    struct resp_block *spare[2];
     uint32_t spare_count[2];
     uint32_t spare_max; /* of each size */
 };
@@ -37,8 +38,9 @@ struct resp_out {
     char *end;
     struct resp_seg *head;
     struct resp_seg *tail;
-    uint64_t sent;   /* position of the first byte not yet sent */
-    uint64_t sealed; /* position of the last segment's first byte */
+    uint64_t sent;    /* position of the first byte not yet sent */
+    uint64_t sealed;  /* position of the last segment's first byte */
+    size_t head_sent; /* bytes of the first segment that were sent */
     struct resp_pool *pool;
     uint8_t protocol;
     bool failed;
