@@ -1,0 +1,136 @@
+/* Parts of strings: APPEND, STRLEN, GETRANGE, SUBSTR, SETRANGE. */
+#include "server/cmd.h"
+#include "server/cmd_util.h"
+
+void
+cmd_strlen(struct call *call)
+{
+    struct fl_view view;
+    const enum lookup found = lookup_string(call, call->argv[1], &view);
+
+    if (found == LOOKUP_FOUND) {
+        resp_write_integer(call->out, (int64_t)view.value.len);
+        fl_view_release(&view);
+    } else if (found == LOOKUP_MISSING) {
+        resp_write_integer(call->out, 0);
+    }
+}
+
+/* Replace the value by `count` pieces of `len` bytes together and answer that length; ends the view. */
+static void
+replace(struct call *call, const struct piece *pieces, unsigned count, size_t len,
+        struct fl_view *view)
+{
+    const struct fl_put_options options = options_of_view(view);
+    const fl_status status = put_pieces(call, call->argv[1], pieces, count, &options);
+
+    fl_view_release(view);
+    if (status == FL_OK) {
+        resp_write_integer(call->out, (int64_t)len);
+    } else {
+        call_fail(call, status);
+    }
+}
+
+void
+cmd_append(struct call *call)
+{
+    const struct fl_bytes tail = call->argv[2];
+    struct fl_view view = {0};
+
+    if (lookup_string(call, call->argv[1], &view) == LOOKUP_ANSWERED) {
+        return;
+    }
+    if (!string_length_fits(call, view.value.len, tail.len)) {
+        fl_view_release(&view);
+        return;
+    }
+    const struct piece pieces[] = {{view.value.ptr, view.value.len}, {tail.ptr, tail.len}};
+
+    replace(call, pieces, 2, view.value.len + tail.len, &view);
+}
+
+void
+cmd_setrange(struct call *call)
+{
+    const struct fl_bytes part = call->argv[3];
+    struct fl_view view = {0};
+    int64_t offset;
+
+    if (!arg_integer(call, call->argv[2], &offset)) {
+        return;
+    }
+    if (offset < 0) {
+        reply_error(call, "ERR offset is out of range");
+        return;
+    }
+    if (lookup_string(call, call->argv[1], &view) == LOOKUP_ANSWERED) {
+        return;
+    }
+    const size_t len_old = view.value.len;
+
+    if (part.len == 0) {
+        fl_view_release(&view);
+        resp_write_integer(call->out, (int64_t)len_old);
+        return;
+    }
+    if (!string_length_fits(call, (uint64_t)offset, part.len)) {
+        fl_view_release(&view);
+        return;
+    }
+    const char *old = view.value.ptr;
+    const size_t off = (size_t)offset;
+    const size_t end = off + part.len;
+    const struct piece pieces[] = {
+        {old, off < len_old ? off : len_old},
+        {NULL, off > len_old ? off - len_old : 0},
+        {part.ptr, part.len},
+        {end < len_old ? old + end : old, end < len_old ? len_old - end : 0},
+    };
+
+    replace(call, pieces, 4, end > len_old ? end : len_old, &view);
+}
+
+/* `first` to `last`, negative ones counted from the end, cut to the value; *len 0: nothing is left. */
+static void
+range_of(int64_t first, int64_t last, size_t value_len, size_t *off, size_t *len)
+{
+    const int64_t end = (int64_t)value_len;
+
+    *off = 0;
+    *len = 0;
+    if (first < 0 && last < 0 && first > last) {
+        return;
+    }
+    first = first < 0 ? first + end : first;
+    last = last < 0 ? last + end : last;
+    first = first < 0 ? 0 : first;
+    last = last < 0 ? 0 : last;
+    last = last >= end ? end - 1 : last;
+    if (first <= last) {
+        *off = (size_t)first;
+        *len = (size_t)(last - first + 1);
+    }
+}
+
+void
+cmd_getrange(struct call *call)
+{
+    struct fl_view view;
+    int64_t first;
+    int64_t last;
+    size_t off;
+    size_t len;
+
+    if (!arg_integer(call, call->argv[2], &first) || !arg_integer(call, call->argv[3], &last)) {
+        return;
+    }
+    const enum lookup found = lookup_string(call, call->argv[1], &view);
+
+    if (found == LOOKUP_FOUND) {
+        range_of(first, last, view.value.len, &off, &len);
+        reply_view_range(call, &view, off, len);
+    } else if (found == LOOKUP_MISSING) {
+        resp_write_bulk(call->out, "", 0);
+    }
+}
