@@ -2,6 +2,7 @@
 
 #include "base/fail.h"
 #include "proto/decimal.h"
+#include "proto/resp_words.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,86 +154,6 @@ parse_count_line(struct resp_parser *parser, const char *buf, uint32_t len, int6
 
 /* ---- inline requests ---- */
 
-static bool
-is_space(char c)
-{
-    return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
-static int
-hex_value(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* One character behind a backslash inside double quotes; `r` is at the backslash, *used counts what
- * it took. */
-static char
-unescape(const char *r, const char *end, uint32_t *used)
-{
-    if (end - r >= 4 && r[1] == 'x' && hex_value(r[2]) >= 0 && hex_value(r[3]) >= 0) {
-        *used = 4;
-        return (char)(hex_value(r[2]) * 16 + hex_value(r[3]));
-    }
-    *used = 2;
-    switch (r[1]) {
-    case 'n':
-        return '\n';
-    case 'r':
-        return '\r';
-    case 't':
-        return '\t';
-    case 'b':
-        return '\b';
-    case 'a':
-        return '\a';
-    default:
-        return r[1];
-    }
-}
-
-/* Take the quotes off what begins behind the opening `quote` at `r`, writing to *w, which is before
- * it. Returns what follows the closing quote; NULL if there is none, or no space behind it. */
-static char *
-unquote(char quote, char *r, const char *end, char **w)
-{
-    for (r++; r < end && *r != quote;) {
-        uint32_t used = 1;
-        char c = *r;
-
-        if (c == '\\' && quote == '"' && end - r >= 2) {
-            c = unescape(r, end, &used);
-        } else if (c == '\\' && quote == '\'' && end - r >= 2 && r[1] == '\'') {
-            c = '\'';
-            used = 2;
-        }
-        *(*w)++ = c;
-        r += used;
-    }
-    if (r >= end || (r + 1 < end && !is_space(r[1]))) {
-        return NULL;
-    }
-    return r + 1;
-}
-
-/* One word at `r`, quotes taken off in place. Returns what follows it, NULL if its quotes are
- * unbalanced. */
-static char *
-split_word(char *r, const char *end, char **w)
-{
-    while (r < end && *r != ' ' && *r != '\n' && *r != '\r' && *r != '\t') {
-        if (*r == '"' || *r == '\'') {
-            return unquote(*r, r, end, w);
-        }
-        *(*w)++ = *r++;
-    }
-    return r;
-}
-
 static fl_status
 parse_inline(struct resp_parser *parser, char *buf, uint32_t len)
 {
@@ -246,27 +167,23 @@ parse_inline(struct resp_parser *parser, char *buf, uint32_t len)
     if (line_len > 0 && buf[line_len - 1] == '\r') {
         line_len--;
     }
-    const char *end = buf + line_len;
+    char *at = buf;
+    struct resp_word word;
 
-    for (char *r = buf;;) {
-        while (r < end && is_space(*r)) {
-            r++;
-        }
-        if (r == end) {
+    for (;;) {
+        switch (resp_word_next(&at, buf + line_len, &word)) {
+        case RESP_WORDS_END:
             return FL_OK;
+        case RESP_WORDS_UNBALANCED:
+            return refuse(parser, RESP_ERROR_UNBALANCED_QUOTES);
+        case RESP_WORDS_MORE:
+            break;
         }
         if (parser->argc == parser->argv_slots && (status = grow_argv(parser)) != FL_OK) {
             return status;
         }
-        char *w = r;
-        const uint32_t off = (uint32_t)(r - buf);
-
-        r = split_word(r, end, &w);
-        if (r == NULL) {
-            return refuse(parser, RESP_ERROR_UNBALANCED_QUOTES);
-        }
         parser->argv[parser->argc++] =
-            (struct resp_arg){.off = off, .len = (uint32_t)(w - buf) - off};
+            (struct resp_arg){.off = (uint32_t)(word.ptr - buf), .len = (uint32_t)word.len};
     }
 }
 
