@@ -89,8 +89,8 @@ class Install(unittest.TestCase):
                     targets = " ".join(f"faultline::{LIBRARIES[l]}{suffix}" for l in USES[program])
                     with open(f"{folder}/CMakeLists.txt", "w", encoding="utf-8") as file:
                         file.write(PROJECT.format(source=f"{HERE}/{program}.c", targets=targets))
-                    run(CMAKE, "-S", folder, "-B", f"{folder}/build", f"-DCMAKE_PREFIX_PATH={self.prefix}",
-                        f"-DCMAKE_C_COMPILER={CC}")
+                    run(CMAKE, "-G", "Ninja", "-S", folder, "-B", f"{folder}/build",
+                        f"-DCMAKE_PREFIX_PATH={self.prefix}", f"-DCMAKE_C_COMPILER={CC}")
                     run(CMAKE, "--build", f"{folder}/build")
                     os.rename(f"{folder}/build/app", f"{folder}/build/{program}")
                     self.assert_runs(f"{folder}/build/{program}")

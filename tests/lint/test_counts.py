@@ -37,7 +37,7 @@ class Counts(unittest.TestCase):
             with open(os.path.join(root, "CMakeLists.txt"), "w", encoding="utf-8") as file:
                 file.write(PROJECT)
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": root}
-            subprocess.run(["cmake", "-S", ".", "-B", "build"], check=True, **quiet)
+            subprocess.run(["cmake", "-G", "Ninja", "-S", ".", "-B", "build"], check=True, **quiet)
             subprocess.run(["ctest", "--test-dir", "build", "--output-junit", "junit.xml"], check=False, **quiet)
             output = subprocess.run(
                 [sys.executable, os.path.join(planted.ROOT, "tools/test_counts"), "dev",
