@@ -32,19 +32,18 @@ fail_format(const char *file, int line, const char *format, va_list args)
              line);
 }
 
-fl_status
-fl_fail_at(fl_status status, const char *file, int line, const char *format, ...)
+void
+fl_fail_at(const char *file, int line, const char *format, ...)
 {
     va_list args;
 
     va_start(args, format);
     fail_format(file, line, format, args);
     va_end(args);
-    return status;
 }
 
-fl_status
-fl_fail_errno_at(fl_status status, const char *file, int line, const char *format, ...)
+void
+fl_fail_errno_at(const char *file, int line, const char *format, ...)
 {
     const int saved = errno;
     const char *why = strerrordesc_np(saved); /* NULL for a number the C library doesn't know */
@@ -55,12 +54,11 @@ fl_fail_errno_at(fl_status status, const char *file, int line, const char *forma
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     if (why != NULL) {
-        fl_fail_at(status, file, line, "%s: %s", text, why);
+        fl_fail_at(file, line, "%s: %s", text, why);
     } else {
-        fl_fail_at(status, file, line, "%s: errno %d", text, saved);
+        fl_fail_at(file, line, "%s: errno %d", text, saved);
     }
     errno = saved;
-    return status;
 }
 
 void
