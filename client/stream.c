@@ -213,7 +213,7 @@ in_parse(struct fl_client *client, struct fl_client_reply **out)
     }
     client->wanted = 0;
     if (status == FL_PROTOCOL) {
-        FL_FAIL(FL_PROTOCOL, "the server broke the protocol: %s", client->reader.error);
+        status = FL_FAIL(status, "the server broke the protocol: %s", client->reader.error);
     }
     if (status == FL_OK) {
         status = in_take(client, out);
