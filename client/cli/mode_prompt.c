@@ -26,7 +26,6 @@ struct prompt {
     EditLine *edit;
     char text[256];
     char hint[HINT_BYTES_MAX];
-    bool hint_hidden; /* the line is being accepted: leave none on the screen */
 };
 
 static struct prompt *
@@ -77,7 +76,7 @@ hint_text(EditLine *edit)
     const struct docs_command *command = NULL;
 
     prompt->hint[0] = '\0';
-    if (!prompt->hint_hidden && len > 0 && memchr(info->buffer, ' ', len) != NULL) {
+    if (len > 0 && memchr(info->buffer, ' ', len) != NULL) {
         command = docs_find(&prompt->docs, info->buffer, len);
     }
     if (command == NULL || command->syntax[0] == '\0') {
@@ -176,26 +175,6 @@ key_space(EditLine *edit, int key)
 {
     (void)key;
     return el_insertstr(edit, " ") == 0 ? CC_REFRESH : CC_ERROR;
-}
-
-/* Return: take the hint off the screen before the line is left. */
-static unsigned char
-key_accept(EditLine *edit, int key)
-{
-    struct prompt *prompt = prompt_of(edit);
-    const LineInfo *info = el_line(edit);
-
-    (void)key;
-    prompt->hint_hidden = true;
-    el_cursor(edit, (int)(info->lastchar - info->cursor));
-    el_set(edit, EL_REFRESH);
-    prompt->hint_hidden = false;
-    if (el_insertstr(edit, "\n") != 0) {
-        return CC_ERROR;
-    }
-    fputs("\r\n", stdout);
-    fflush(stdout);
-    return CC_NEWLINE;
 }
 
 /* ---- what is local ---- */
@@ -346,11 +325,8 @@ prompt_init(struct prompt *prompt, struct session *session)
     el_set(prompt->edit, EL_HIST, history, prompt->history);
     el_set(prompt->edit, EL_ADDFN, "fl-complete", "complete a command", key_complete);
     el_set(prompt->edit, EL_ADDFN, "fl-space", "space with a hint", key_space);
-    el_set(prompt->edit, EL_ADDFN, "fl-accept", "accept the line", key_accept);
     el_set(prompt->edit, EL_BIND, "^I", "fl-complete", NULL);
     el_set(prompt->edit, EL_BIND, "\\040", "fl-space", NULL);
-    el_set(prompt->edit, EL_BIND, "^M", "fl-accept", NULL);
-    el_set(prompt->edit, EL_BIND, "^J", "fl-accept", NULL);
     el_set(prompt->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
     el_source(prompt->edit, NULL);
     return true;

@@ -39,6 +39,16 @@ put_text(FILE *file, const struct fl_client_reply *reply)
 
 static void human(FILE *file, const struct fl_client_reply *reply, int indent);
 
+/* Whether a value takes several lines, which don't begin beside its key then. */
+static bool
+is_long(const struct fl_client_reply *reply)
+{
+    while (fl_client_reply_count(reply) == 1) {
+        reply = fl_client_reply_item(reply, 0);
+    }
+    return fl_client_reply_count(reply) > 1;
+}
+
 /* Numbered items, one below the other, those inside an item below its first one. The depth is the
  * parser's, RESP_NESTING_MAX at most. */
 static void
@@ -65,8 +75,8 @@ human_items(FILE *file, const struct fl_client_reply *reply, int indent, char ma
         if (key != NULL) {
             human(file, key, inner);
             fputs(" => ", file);
-            if (fl_client_reply_count(item) > 0) {
-                fprintf(file, "\n%*s", inner, ""); /* beside the key there is no room for a list */
+            if (is_long(item)) {
+                fprintf(file, "\n%*s", inner, "");
             }
         }
         human(file, item, inner);
