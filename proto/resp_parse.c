@@ -163,10 +163,7 @@ parse_inline(struct resp_parser *parser, char *buf, uint32_t len)
     if (status != FL_OK) {
         return status == FL_AGAIN ? status : refuse(parser, RESP_ERROR_INLINE_TOO_BIG);
     }
-    parser->pos = line_len + 1;
-    if (line_len > 0 && buf[line_len - 1] == '\r') {
-        line_len--;
-    }
+    parser->pos = line_len + 1; /* a CR before the LF is white space to the words */
     char *at = buf;
     struct resp_word word;
 
@@ -226,7 +223,7 @@ parse_array_head(struct resp_parser *parser, const char *buf, uint32_t len)
 static fl_status __attribute__((noinline))
 parse_bulk_head_slow(struct resp_parser *parser, const char *buf, uint32_t len)
 {
-    const char first = buf[parser->pos];
+    const uint32_t head = parser->pos;
     int64_t bulk_len = 0;
     bool valid = false;
     const fl_status status = parse_count_line(parser, buf, len, &bulk_len, &valid);
@@ -234,8 +231,8 @@ parse_bulk_head_slow(struct resp_parser *parser, const char *buf, uint32_t len)
     if (status != FL_OK) {
         return status == FL_AGAIN ? status : refuse(parser, RESP_ERROR_BULK_TOO_BIG);
     }
-    if (first != '$') {
-        parser->error_byte = first;
+    if (buf[head] != '$') {
+        parser->error_byte = buf[head];
         return refuse(parser, RESP_ERROR_BULK_EXPECTED);
     }
     if (!valid || bulk_len < 0 || bulk_len > (int64_t)parser->bulk_bytes_max) {
