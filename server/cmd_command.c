@@ -47,8 +47,7 @@ served_count(enum command_id container)
 const struct command *
 served_find(struct call *call, struct fl_bytes name)
 {
-    const struct command *command =
-        command_find_full(&call->server->command_table, name.ptr, name.len);
+    const struct command *command = command_find_full(&call->server->commands, name.ptr, name.len);
 
     return command != NULL && is_served(command->id) ? command : NULL;
 }
@@ -175,7 +174,7 @@ cmd_command_info(struct call *call)
         if (command != NULL) {
             reply_entry(call, command);
         } else {
-            resp_write_null_array(call->out);
+            resp_write_null(call->out);
         }
     }
 }
@@ -235,13 +234,29 @@ cmd_command_list(struct call *call)
     resp_write_later_array(call->out, head, count);
 }
 
+/* What is done with a key may depend on options: SET only reads it with GET. */
+static uint32_t
+flags_of_key(const struct command *command, const struct command_key *key,
+             const struct fl_bytes *argv, size_t argc)
+{
+    if ((key->flags & COMMAND_KEY_VARIABLE) == 0) {
+        return key->flags;
+    }
+    for (size_t i = 3; i < argc; i++) {
+        if (command->id == COMMAND_SET && arg_is(argv[i], "get")) {
+            return COMMAND_KEY_RW | COMMAND_KEY_ACCESS | COMMAND_KEY_UPDATE;
+        }
+    }
+    return COMMAND_KEY_OW | COMMAND_KEY_UPDATE;
+}
+
 static void
 reply_keys(struct call *call, bool with_flags)
 {
     struct command_key small[KEYS_ON_STACK];
     const struct fl_bytes *argv = call->argv + 2;
     const size_t argc = call->argc - 2;
-    const struct command_table *table = &call->server->command_table;
+    const struct command_table *table = &call->server->commands;
     const struct command *command = command_find(table, argv[0].ptr, argv[0].len);
 
     if (command != NULL && command_subs_count(command->id) > 0 && argc > 1) {
@@ -279,7 +294,8 @@ reply_keys(struct call *call, bool with_flags)
         }
         resp_write_bulk(call->out, key.ptr, key.len);
         if (with_flags) {
-            reply_bits(call, keys[i].flags, COMMAND_KEY_FLAGS_COUNT, command_key_flag_name);
+            reply_bits(call, flags_of_key(command, &keys[i], argv, argc), COMMAND_KEY_FLAGS_COUNT,
+                       command_key_flag_name);
         }
     }
     if (keys != small) {

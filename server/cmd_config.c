@@ -77,6 +77,24 @@ parameter_at(const struct server *server, size_t i, const char **name, unsigned 
     return options_at(&server->options, i - FIXED_COUNT - DERIVED_COUNT, name, flags, value);
 }
 
+/* The name to answer a request for `name` under: a request without wildcards gets it as it spelled it.
+ * ptr NULL: it isn't asked for. */
+static struct fl_bytes
+asked_name(const struct call *call, const char *name)
+{
+    const struct fl_bytes text = fl_bytes(name, strlen(name));
+
+    for (unsigned i = 2; i < call->argc; i++) {
+        if (arg_is(call->argv[i], name)) {
+            return call->argv[i];
+        }
+        if (arg_matches(call->argv[i], text, true)) {
+            return text;
+        }
+    }
+    return fl_bytes(NULL, 0);
+}
+
 void
 cmd_config_get(struct call *call)
 {
@@ -87,13 +105,11 @@ cmd_config_get(struct call *call)
     struct resp_seg *head = resp_write_later(call->out);
 
     for (size_t i = 0; parameter_at(call->server, i, &name, &flags, value); i++) {
-        bool wanted = false;
+        const struct fl_bytes asked = asked_name(call, name);
 
-        for (unsigned arg = 2; arg < call->argc && !wanted; arg++) {
-            wanted = arg_matches(call->argv[arg], fl_bytes(name, strlen(name)), true);
-        }
-        if (wanted) {
-            reply_pair_text(call, name, value);
+        if (asked.ptr != NULL) {
+            resp_write_bulk(call->out, asked.ptr, asked.len);
+            resp_write_bulk_text(call->out, value);
             count++;
         }
     }
@@ -193,7 +209,7 @@ cmd_config_set(struct call *call)
     struct options options = call->server->options;
 
     if (call->argc % 2 != 0) {
-        reply_wrong_arity(call);
+        reply_syntax_error(call);
         return;
     }
     for (unsigned i = 2; i < call->argc; i += 2) {

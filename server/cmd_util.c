@@ -109,9 +109,9 @@ options_of_view(const struct fl_view *view)
 bool
 string_length_fits(struct call *call, uint64_t len, uint64_t more)
 {
-    const uint64_t limit = call->server->options.proto_max_bulk_len < FL_VALUE_BYTES_MAX
-                               ? call->server->options.proto_max_bulk_len
-                               : FL_VALUE_BYTES_MAX;
+    const unsigned value_max = FL_VALUE_BYTES_MAX;
+    const uint64_t option = call->server->options.proto_max_bulk_len;
+    const uint64_t limit = option < value_max ? option : value_max;
 
     if (len <= limit && more <= limit - len) {
         return true;

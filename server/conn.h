@@ -26,7 +26,7 @@ enum conn_flags {
     CONN_WAITING = 1u << 8,    /* in server->waiting: output held for a ticket */
     CONN_READY = 1u << 9,      /* in server->ready: input to execute without new bytes */
     CONN_ENDED = 1u << 10,     /* the other side has closed its stream */
-    CONN_RECV_PAUSED = 1u << 11,
+    CONN_REPLY_SKIP_NEXT = 1u << 11,
 };
 
 /* Why a connection executes nothing for now: bits. */
@@ -37,7 +37,10 @@ enum conn_block {
     CONN_BLOCK_COMMITS = 8, /* too much is waiting for the store's medium */
 };
 
-enum { CONN_NAME_BYTES = 64 };
+enum {
+    CONN_OUTPUT_RUN_BYTES_MAX = 1 << 20, /* unsent: above it nothing more is executed */
+    CONN_INPUT_WAIT_BYTES_MAX = 1 << 20, /* waiting for another reason: above it receiving stops */
+};
 
 struct conn {
     struct loop_sock sock; /* first: the loop hands back its address */
@@ -57,15 +60,18 @@ struct conn {
     struct resp_out out; /* out.protocol: 2 or 3 */
     struct hold hold;
     struct txn txn;
+    struct txn_command *parked; /* a request that was parsed and must wait */
     char *name; /* CLIENT SETNAME; NULL: none */
     char *lib_name, *lib_ver;
-    char peer[64]; /* "127.0.0.1:50000", "/path:0" */
-    char local[64];
 };
 
 /* Owner of `fd`: the connection on FL_OK, the caller otherwise. */
 FL_NODISCARD fl_status conn_create(struct server *server, int fd, bool unix_socket,
                                    struct conn **out);
+
+/* "127.0.0.1:50000", "[::1]:50000" or "/path:0", as CLIENT LIST shows it. */
+enum { CONN_ADDRESS_BYTES = 128 };
+void conn_address(const struct conn *conn, bool peer, char text[CONN_ADDRESS_BYTES]);
 
 /* Close now, whatever is still to be sent or executed. The structure lives until the loop lets
  * go of it. */
@@ -89,6 +95,15 @@ void conn_flush(struct conn *conn);
 /* Note that there is output to see to at the end of the tick. */
 void conn_mark_dirty(struct conn *conn);
 
-void conn_unblock(struct conn *conn, uint8_t reason);
+/* Execute nothing until conn_unblock() has taken every reason away. */
+void conn_block(struct conn *conn, uint8_t reason);
+void conn_unblock(struct conn *conn, uint8_t reasons);
+void conn_unblock_all(struct server *server, uint8_t reasons);
+
+static inline bool
+conn_may_run(const struct conn *conn)
+{
+    return conn->blocked == 0 && (conn->flags & (CONN_CLOSE_SOON | CONN_CLOSED)) == 0;
+}
 
 #endif

@@ -17,6 +17,9 @@ struct info_text {
     bool failed; /* out of memory */
 };
 
+void info_printf(struct info_text *text, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
 /* The text of the sections named (none: the default ones; "all", "everything", "default" as in
  * Redis), for the caller to free(text->ptr). */
 void info_write(struct server *server, const struct fl_bytes *sections, unsigned count,

@@ -22,6 +22,7 @@ struct input {
     size_t pos;           /* bytes of buf that are executed */
     struct fl_blob *blob; /* the streamed argument of the present request */
     unsigned blob_arg;    /* its index; 0: none */
+    fl_status blob_status; /* why there is no blob for it: its bytes are dropped */
 };
 
 void input_init(struct input *input);

@@ -40,6 +40,8 @@ struct metrics {
     uint64_t query_limit_closed;
     uint64_t idle_closed;
     uint64_t clients_max_seen;
+    uint64_t stamp_start; /* both taken at the first sample */
+    uint64_t stamp_start_ns;
     struct metrics_rate rate_commands;
     struct metrics_rate rate_input;
     struct metrics_rate rate_output;
@@ -61,6 +63,6 @@ metrics_stamp(void)
     return __builtin_ia32_rdtsc();
 }
 
-double metrics_stamp_us(void); /* microseconds of one stamp */
+double metrics_stamp_us(const struct metrics *metrics); /* microseconds of one stamp */
 
 #endif

@@ -3,10 +3,13 @@
 #define FL_SERVER_SERVER_H
 
 #include "base/log.h"
+#include "proto/command_table.h"
 #include "proto/resp_out.h"
+#include "server/exec_keys.h"
 #include "server/loop.h"
 #include "server/metrics.h"
 #include "server/options.h"
+#include "server/watch.h"
 
 #include <faultline/batch.h>
 #include <faultline/faultline.h>
@@ -16,8 +19,9 @@
 #include <stdint.h>
 
 struct conn;
+struct dispatch;
 struct scan_cursors;
-struct watch_table;
+
 
 #define SERVER_REDIS_VERSION "7.0.15" /* whose replies we give; clients look at it */
 
@@ -25,6 +29,7 @@ enum {
     SERVER_TICK_COMMANDS_MAX = 1024,
     SERVER_TICK_BYTES_MAX = 1 << 20,
     SERVER_LISTENERS_MAX = 16,
+    COMMIT_IN_FLIGHT_MAX = 8,
 };
 
 enum server_stop {
@@ -36,10 +41,11 @@ enum server_stop {
 /* The commands executed since the last submit, and what is on its way to the medium: commit.c. */
 struct commit {
     struct fl_batch *batch;
-    unsigned commands;       /* executed since the last submit that wrote something */
     uint64_t ticket_last;    /* of the last submit */
     uint64_t ticket_durable; /* as last asked */
-    bool failed;             /* the store can't commit any more */
+    uint64_t in_flight[COMMIT_IN_FLIGHT_MAX]; /* submitted and not yet durable */
+    unsigned in_flight_count;
+    bool failed; /* the store can't commit any more */
 };
 
 struct server {
@@ -49,40 +55,49 @@ struct server {
     uint64_t inline_bytes_max; /* values over it become blobs */
     struct loop *loop;
     struct commit commit;
+    struct dispatch *dispatch;
+    struct command_table commands; /* names to commands */
 
     uint64_t now_ms;  /* the store's clock, taken once a tick */
     uint64_t mono_ns; /* monotonic, taken once a tick */
     uint64_t started_ns;
     uint64_t started_wall_s;
+    bool tick_open; /* the clocks were taken for this tick */
     unsigned tick_commands;
     size_t tick_bytes;
 
     struct conn *conns; /* all of them, newest first */
     unsigned conns_count;
     unsigned conns_blocked;
-    uint64_t conn_id_next;
+    uint64_t conn_id_last;
     struct conn *dirty;   /* output to see to at the end of the tick */
     struct conn *waiting; /* output held until a ticket is durable */
     struct conn *ready;   /* may execute again */
     struct resp_pool pool;
+    struct exec_keys exec_keys;
+    struct resp_out exec_out; /* replies of an EXEC until it is known to stand */
     struct resp_out null_out; /* where replies go that nobody wants: CLIENT REPLY OFF */
 
     uint64_t pause_until_ms; /* CLIENT PAUSE, monotonic; 0: none */
     bool pause_all;          /* false: only writes wait */
 
-    struct watch_table *watches;
+    struct watch_table watches;
     struct scan_cursors *scan_cursors;
     struct metrics metrics;
 
     int listeners[SERVER_LISTENERS_MAX];
     unsigned listeners_count;
     unsigned port_bound; /* the TCP port, also if it was ephemeral */
+    int unix_fd; /* one of the listeners; -1: none */
     int signal_fd;
     enum server_stop stop;
     char run_id[41];
     char config_path[OPTIONS_PATH_BYTES]; /* absolute */
     char executable[OPTIONS_PATH_BYTES];
 };
+
+/* Take the clocks, once a tick. */
+void server_tick_begin(struct server *server);
 
 /* Ask the server to end as SIGTERM does (SHUTDOWN). */
 void server_stop(struct server *server);

@@ -1,5 +1,4 @@
-/* MULTI: the queue of commands, and EXEC, which runs them inside one batch: one atomic durable
- * frame. */
+/* MULTI: the queue of commands. EXEC (cmd_txn.c) runs them inside one batch: one atomic durable frame. */
 #ifndef FL_SERVER_TXN_H
 #define FL_SERVER_TXN_H
 
@@ -7,34 +6,47 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct call;
-struct conn;
 struct command;
 struct watch;
 
-struct txn_command; /* one queued command with a copy of its arguments */
+/* A command kept for later, with a copy of its arguments behind the structure. */
+struct txn_command {
+    const struct command *command;
+    struct fl_blob *blob; /* of the streamed argument */
+    fl_status blob_status;
+    unsigned blob_arg;
+    unsigned argc;
+    size_t bytes; /* of the arguments */
+    struct fl_bytes argv[];
+};
 
 struct txn {
     bool open;        /* after MULTI */
     bool failed;      /* a command could not be queued: EXEC answers EXECABORT */
     bool watch_dirty; /* a watched key was written: EXEC answers nil */
+    bool writes;      /* a queued command may write */
+    bool barrier;     /* a queued command is HANDLER_BARRIER */
     unsigned count;
     unsigned cap;
     size_t bytes; /* of the queue's arguments */
-    struct txn_command *commands;
-    struct watch *watches; /* keys that this connection watches */
+    struct txn_command **commands;
+    struct watch *watches; /* keys that this connection watches: watch.h */
 };
 
-/* Put a command into the queue of its open transaction and answer QUEUED. Takes over call->blob. */
-void txn_queue(struct call *call);
+/* Owner: the caller, txn_command_destroy(). Takes over call->blob. NULL without memory. */
+struct txn_command *txn_command_create(struct call *call);
+void txn_command_destroy(struct txn_command *command);
 
-/* Forget the queue (DISCARD, end of EXEC); watches stay. */
+/* A call of `command`; its blob goes over to the call. */
+void txn_command_restore(struct txn_command *command, struct call *call);
+
+/* Put a call into the open transaction and answer QUEUED. */
+void txn_queue(struct txn *txn, struct call *call);
+
+/* Forget the queue and leave MULTI; watches stay. */
 void txn_clear(struct txn *txn);
-
-/* A command was refused while a transaction is open. */
-void txn_refuse(struct conn *conn);
-
-void txn_deinit(struct conn *conn); /* watches included */
 
 #endif

@@ -1,6 +1,7 @@
 /* Goal:   a C program written against hiredis works unchanged, in RESP2 and RESP3.
- * Method: the server whose path is the first argument runs on a free port; single commands, a long pipeline, binary and big values,
- *         a transaction that a second connection breaks, errors: each reply is asserted.
+ * Method: the server whose path is the first argument runs on a free port; single commands, a long
+ *         pipeline, binary and big values, a transaction that a second connection breaks, errors:
+ *         each reply is asserted.
  */
 #include "tests/lib/child.h"
 #include "tests/lib/die.h"
