@@ -40,16 +40,24 @@ is_ours(uintptr_t address)
     return false;
 }
 
+/* What would have happened without us. */
 static void
 chain(int signal_number, siginfo_t *info, void *context)
 {
+    const bool sent = info->si_code <= 0; /* by kill(2) or raise(3), not by an access */
+
     if (sigbus.before.sa_flags & SA_SIGINFO) {
         sigbus.before.sa_sigaction(signal_number, info, context);
+    } else if (sigbus.before.sa_handler == SIG_IGN && sent) {
+        return;
     } else if (sigbus.before.sa_handler != SIG_DFL && sigbus.before.sa_handler != SIG_IGN) {
         sigbus.before.sa_handler(signal_number);
     } else {
-        /* The access runs again and ends the program as it would have without us. */
+        /* The access runs again and ends the program; a signal that was sent has to be sent again. */
         (void)signal(SIGBUS, SIG_DFL);
+        if (sent) {
+            (void)raise(SIGBUS);
+        }
     }
 }
 
