@@ -46,6 +46,8 @@ struct heap_options {
     const struct heap_report *report; /* during open; NULL: none */
 };
 
+#define HEAP_ROOT_CLEAN UINT64_C(1) /* flag: closed cleanly */
+
 struct heap_root {
     uint64_t sequence;
     uint64_t flags; /* HEAP_ROOT_CLEAN */

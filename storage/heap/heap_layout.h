@@ -85,6 +85,4 @@ struct heap_root_media {
 _Static_assert(sizeof(struct heap_root_media) == HEAP_ROOT_BYTES, "root layout");
 _Static_assert(offsetof(struct heap_root_media, crc) == 252, "root layout");
 
-#define HEAP_ROOT_CLEAN UINT64_C(1)
-
 #endif

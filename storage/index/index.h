@@ -35,10 +35,11 @@
  * the engine knows (below), bits 56-63 are the index's own and are zero in every loc that passes this header. */
 typedef uint64_t index_loc;
 #define INDEX_LOC_OFF_MASK ((UINT64_C(1) << 48) - 1)
-#define INDEX_LOC_LSN_EXPLICIT (UINT64_C(1) << 48) /* its LSN stands in the record, not in its place */
-#define INDEX_LOC_TOMBSTONE (UINT64_C(1) << 49)    /* a delete, or masks as one */
-#define INDEX_LOC_DEADLINE (UINT64_C(1) << 50)     /* the record has a deadline */
-#define INDEX_LOC_BLOB (UINT64_C(1) << 51)         /* the value lives in blocks of its own */
+#define INDEX_LOC_LSN_EXPLICIT                                                                     \
+    (UINT64_C(1) << 48)                         /* its LSN stands in the record, not in its place */
+#define INDEX_LOC_TOMBSTONE (UINT64_C(1) << 49) /* a delete, or masks as one */
+#define INDEX_LOC_DEADLINE (UINT64_C(1) << 50)  /* the record has a deadline */
+#define INDEX_LOC_BLOB (UINT64_C(1) << 51)      /* the value lives in blocks of its own */
 
 /* How the index sees the media. `context` is the engine. */
 struct index_media {
@@ -95,6 +96,12 @@ bool index_random(const struct index *index, uint8_t space, uint64_t random, ind
 
 /* W. Make room so that the next `count` index_put() calls can't fail for memory. FL_NO_MEMORY. */
 FL_NODISCARD fl_status index_reserve(struct index *index, size_t count);
+
+/* Entries that index_put() has added wait for their place in the order and are put there in batches: by the next
+ * index_scan(), by the writer when too many wait, or by this call, which a background thread makes to keep
+ * the work from both. Merges one batch (some 4,096 entries, under a millisecond) and returns how many still wait.
+ * Threads: any, beside the writer and readers; not from within an epoch section that must be short. */
+size_t index_maintain(struct index *index);
 
 /* W. `loc` (LSN `lsn`, higher than the key's present one) is the key's newest version. A tombstone loc removes the
  * key: where no pin sees an older version the entry goes, and the tombstone itself is reported dead.

@@ -97,6 +97,7 @@ segment_enter(struct log *log, enum log_head_id id, uint32_t block, uint32_t pre
         atomic_store_explicit(&log->lsn_main, log->segments[block].base_lsn + head->pos,
                               memory_order_release);
     }
+    atomic_store_explicit(&head->room, log_head_room(log, id), memory_order_relaxed);
     atomic_fetch_add_explicit(&head->changes, 1, memory_order_relaxed);
 }
 
@@ -154,6 +155,20 @@ log_head_room(const struct log *log, enum log_head_id id)
     return head->block == 0
                ? 0
                : (size_t)(log_segment_bytes(log, &log->segments[head->block]) - head->pos);
+}
+
+size_t
+log_head_room_hint(const struct log *log, enum log_head_id id)
+{
+    return atomic_load_explicit(&log->heads[id].room, memory_order_relaxed);
+}
+
+uint64_t
+log_head_off(const struct log *log, enum log_head_id id)
+{
+    const struct log_head *head = &log->heads[id];
+
+    return head->block == 0 ? 0 : ((uint64_t)head->block << log->block_shift) + head->pos;
 }
 
 static fl_status
@@ -255,6 +270,7 @@ log_frame_commit(struct log *log, enum log_head_id id, bool all)
     }
     head->pos += bytes;
     segment->end = head->pos;
+    atomic_store_explicit(&head->room, log_head_room(log, id), memory_order_relaxed);
     if (id == LOG_HEAD_MAIN) {
         atomic_store_explicit(&log->lsn_main, segment->base_lsn + head->pos, memory_order_release);
     }

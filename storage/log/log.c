@@ -221,20 +221,53 @@ log_head_stats(const struct log *log, enum log_head_id id, struct log_head_stats
 }
 
 uint64_t
-log_open_lsn_min(const struct log *log, uint32_t except)
+log_open_lsn_min(const struct log *log, uint32_t except, uint64_t *next)
 {
     struct log *mutable_log = (struct log *)(uintptr_t)log;
     const uint32_t total = heap_blocks_total(log->heap);
     uint64_t min = UINT64_MAX;
+    uint64_t second = UINT64_MAX;
 
     pthread_mutex_lock(&mutable_log->chain_lock);
     for (uint32_t block = 2; block < total; block++) {
         const struct log_segment *segment = &log->segments[block];
 
-        if (segment->use == LOG_USE_LOG && block != except && segment->open_lsn < min) {
+        if (segment->use != LOG_USE_LOG || block == except) {
+            continue;
+        }
+        if (segment->open_lsn < min) {
+            second = min;
             min = segment->open_lsn;
+        } else if (segment->open_lsn < second) {
+            second = segment->open_lsn;
         }
     }
     pthread_mutex_unlock(&mutable_log->chain_lock);
+    if (next != NULL) {
+        *next = second;
+    }
     return min;
+}
+
+void
+log_segments_visit(const struct log *log, void *context,
+                   void (*visit)(void *context, uint32_t block, struct log_segment *segment,
+                                 uint64_t bytes))
+{
+    struct log *mutable_log = (struct log *)(uintptr_t)log;
+    const uint32_t total = heap_blocks_total(log->heap);
+
+    pthread_mutex_lock(&mutable_log->chain_lock);
+    for (uint32_t block = 2; block < total; block++) {
+        struct log_segment *segment = &log->segments[block];
+        bool wanted = segment->use == LOG_USE_LOG && segment->sealed;
+
+        for (int i = 0; i < LOG_HEADS; i++) {
+            wanted = wanted && log->heads[i].block != block && log->heads[i].linking_block != block;
+        }
+        if (wanted) {
+            visit(context, block, segment, log_segment_bytes(log, segment));
+        }
+    }
+    pthread_mutex_unlock(&mutable_log->chain_lock);
 }

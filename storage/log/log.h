@@ -40,7 +40,10 @@ struct log_segment {
     _Atomic(uint64_t) mask_bytes; /* tombstones, range deletes, expired records */
     _Atomic(uint32_t) pins;  /* views that point into it */
     _Atomic(uint32_t) refs;  /* BLOB: versions and holders that name it */
-    _Atomic(bool) freeing;
+    _Atomic(uint32_t) index_refs; /* BLOB: those of them that are versions in the index */
+    _Atomic(uint64_t) mask_lsn_max; /* the highest LSN of those masks */
+    bool blocked; /* the cleaner leaves it alone: damaged, or a pin holds an older version in it */
+    bool freeing; /* free in the table; readers are waited for */
 };
 
 struct log;
@@ -88,6 +91,10 @@ FL_NODISCARD fl_status log_frame_commit(struct log *log, enum log_head_id id, bo
 
 /* Bytes that a frame may still take in the head's open segment; 0: none is open. */
 size_t log_head_room(const struct log *log, enum log_head_id id);
+/* The same from any thread: what it was a moment ago. */
+size_t log_head_room_hint(const struct log *log, enum log_head_id id);
+/* Where the head's next frame goes, a file offset; 0: no segment is open. */
+uint64_t log_head_off(const struct log *log, enum log_head_id id);
 
 /* Free a segment: the table first, durably. Then the caller waits for readers and calls log_segment_recycle().
  * Not the segment a head has open. FL_AGAIN: a head is linking from it just now; nothing was done. */
@@ -96,9 +103,14 @@ void log_segment_recycle(struct log *log, uint32_t block);
 /* Does a head append to it? */
 bool log_segment_is_open(const struct log *log, uint32_t block);
 
-/* The lowest open_lsn of all log segments but `except` (UINT32_MAX: none): no older version of anything is left that
- * a mask with a lower LSN would be needed for (storage rule 4). */
-uint64_t log_open_lsn_min(const struct log *log, uint32_t except);
+/* The lowest open_lsn of all log segments but `except` (UINT32_MAX: none), and *next, if wanted, the second lowest: no older
+ * version of anything is left that a mask with a lower LSN would be needed for (storage rule 4). */
+uint64_t log_open_lsn_min(const struct log *log, uint32_t except, uint64_t *next);
+
+/* Call `visit` for every log segment that is sealed and that no head needs, under a lock: short, no calls back. */
+void log_segments_visit(const struct log *log, void *context,
+                        void (*visit)(void *context, uint32_t block, struct log_segment *segment,
+                                      uint64_t bytes));
 
 /* ---- scanning ---- */
 

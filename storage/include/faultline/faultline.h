@@ -218,7 +218,7 @@ FL_API uint64_t fl_now_ms(struct fl_store *store);
 
 /* Pin the store's present state: reads through it see no later commit.
  * Owner: the caller; release with fl_snapshot_release() before fl_close(). While it lives, space
- * held by the versions that it sees is not reclaimed (fl_stats.pins_bytes). */
+ * held by the versions that it sees is not reclaimed (fl_stats.pins_versions). */
 FL_API FL_NODISCARD fl_status fl_snapshot_create(struct fl_store *store, struct fl_snapshot **out);
 FL_API void fl_snapshot_release(struct fl_snapshot *snapshot);
 FL_API FL_NODISCARD fl_status fl_snapshot_get_view(struct fl_snapshot *snapshot, struct fl_key key,
@@ -275,7 +275,7 @@ struct fl_stats {
     uint64_t keys_total;
     uint64_t index_dram_bytes;
     uint64_t pins;             /* snapshots and cursors that hold versions */
-    uint64_t pins_bytes;       /* kept for them */
+    uint64_t pins_versions;    /* older versions kept for them */
     uint64_t open_ms;          /* what fl_open() took */
     uint64_t open_records;     /* records scanned by it */
     bool read_only;

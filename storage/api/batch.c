@@ -1,0 +1,587 @@
+/* Batches: filled by one thread, committed as a whole; and commits that complete later. */
+#include "storage/api/data.h"
+
+#include "base/fail.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct fl_batch {
+    struct fl_store *store;
+    struct batch_data *data;
+    size_t claimed; /* of store->claimed */
+};
+
+fl_status
+fl_batch_create(struct fl_store *store, struct fl_batch **out)
+{
+    struct fl_batch *batch = calloc(1, sizeof(*batch));
+
+    *out = NULL;
+    if (batch == NULL) {
+        return FL_FAIL(FL_NO_MEMORY, "a batch");
+    }
+    batch->store = store;
+    const fl_status status = batch_data_get(store, &batch->data);
+
+    if (status != FL_OK) {
+        free(batch);
+        return status;
+    }
+    *out = batch;
+    return FL_OK;
+}
+
+static void
+claim_set(struct fl_batch *batch)
+{
+    atomic_fetch_add_explicit(&batch->store->claimed, batch->data->bytes - batch->claimed,
+                              memory_order_relaxed);
+    batch->claimed = batch->data->bytes;
+}
+
+void
+fl_batch_clear(struct fl_batch *batch)
+{
+    batch_data_clear(batch->data, false);
+    claim_set(batch);
+}
+
+void
+fl_batch_destroy(struct fl_batch *batch)
+{
+    if (batch != NULL) {
+        fl_batch_clear(batch);
+        batch_data_unref(batch->data);
+        free(batch);
+    }
+}
+
+/* ---- reading through the batch ---- */
+
+/* What a pending change shows. `holder` keeps the bytes alive for the view (NULL: the batch itself does). */
+static fl_status
+view_pending(struct fl_store *store, const struct engine_change *change, uint64_t now_ms,
+             struct batch_data *holder, struct fl_view *view)
+{
+    const struct log_record *record = &change->record;
+    struct log_blob_ref ref;
+
+    if (record->kind == LOG_KIND_DELETE ||
+        (record->deadline_ms != 0 && record->deadline_ms <= now_ms)) {
+        return FL_NOT_FOUND;
+    }
+    view->deadline_ms = record->deadline_ms;
+    view->type = record->type;
+    if (record->kind == LOG_KIND_PUT_BLOB) {
+        if (!log_blob_ref_decode(record->value, &ref)) {
+            return FL_FAIL(FL_CORRUPT, "the reference to a big value does not decode");
+        }
+        const fl_status status = log_blob_view(engine_log(store->engine), &ref, false, &view->value);
+
+        if (status == FL_OK) {
+            view->guard = store_guard_segment(log_blob_segment(engine_log(store->engine), &ref));
+        }
+        return status;
+    }
+    view->value = record->value;
+    if (holder != NULL) {
+        atomic_fetch_add(&holder->refs, 1);
+        view->guard = store_guard_data(holder);
+    }
+    return FL_OK;
+}
+
+/* Look among what was submitted and is not durable. True: *status is the answer. */
+static bool
+view_inflight(struct fl_store *store, struct fl_key key, uint64_t hash, uint64_t now_ms,
+              struct fl_view *view, fl_status *status)
+{
+    bool found = false;
+
+    if (atomic_load_explicit(&store->inflight_count, memory_order_acquire) == 0) {
+        return false;
+    }
+    pthread_mutex_lock(&store->lock);
+    for (struct batch_data *data = store->inflight; data != NULL && !found; data = data->next) {
+        const struct engine_change *change = batch_data_find(data, key, hash);
+
+        if (change != NULL) {
+            found = true;
+            view->ticket = data->ticket;
+            *status = view_pending(store, change, now_ms, data, view);
+        }
+    }
+    pthread_mutex_unlock(&store->lock);
+    return found;
+}
+
+static fl_status
+view_hashed(struct fl_batch *batch, struct fl_key key, uint64_t hash, struct fl_view *view)
+{
+    struct fl_store *store = batch->store;
+    const uint64_t now_ms = engine_now_ms(store->engine);
+    const struct engine_change *change = batch_data_find(batch->data, key, hash);
+    fl_status status = FL_OK;
+
+    memset(view, 0, sizeof(*view));
+    if (change != NULL) {
+        view->ticket = UINT64_MAX;
+        return view_pending(store, change, now_ms, NULL, view);
+    }
+    if (view_inflight(store, key, hash, now_ms, view, &status)) {
+        return status;
+    }
+    const uint32_t token = engine_enter(store->engine);
+
+    status = store_view_durable(store, key, hash, INDEX_LSN_LATEST, now_ms, view);
+    engine_exit(store->engine, token);
+    return status;
+}
+
+fl_status
+fl_batch_get_view(struct fl_batch *batch, struct fl_key key, struct fl_view *view)
+{
+    memset(view, 0, sizeof(*view));
+    const fl_status status = store_key_check(key);
+
+    return status == FL_OK
+               ? view_hashed(batch, key, engine_hash(batch->store->engine, key), view)
+               : status;
+}
+
+/* ---- changing ---- */
+
+static fl_status
+condition_check(struct fl_batch *batch, struct fl_key key, uint64_t hash,
+                const struct fl_put_options *options)
+{
+    struct fl_view view;
+
+    if (options == NULL || options->condition == FL_IF_ANY) {
+        return FL_OK;
+    }
+    const fl_status found = view_hashed(batch, key, hash, &view);
+    const uint64_t lsn = view.lsn;
+
+    if (found == FL_OK) {
+        fl_view_release(&view);
+    }
+    /* A damaged record is there; it isn't absent. */
+    const bool there = found == FL_OK || found == FL_CORRUPT;
+
+    if (options->condition == FL_IF_ABSENT && there) {
+        return FL_EXISTS;
+    }
+    if (options->condition == FL_IF_PRESENT && !there) {
+        return FL_NOT_FOUND;
+    }
+    if (options->condition == FL_IF_LSN && (there ? lsn : 0) != options->lsn) {
+        return FL_CONFLICT;
+    }
+    return FL_OK;
+}
+
+static fl_status
+room_check(struct fl_batch *batch, const struct log_record *record)
+{
+    const size_t bytes = log_record_bytes(record);
+    fl_status status = engine_writable(batch->store->engine);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    if (batch->data->bytes + bytes > FL_BATCH_BYTES_MAX) {
+        return FL_FAIL(FL_TOO_LARGE, "a batch of over %u bytes", FL_BATCH_BYTES_MAX);
+    }
+    if (record->kind == LOG_KIND_DELETE) {
+        return FL_OK; /* from the reserve */
+    }
+    return engine_room(batch->store->engine, bytes,
+                       atomic_load_explicit(&batch->store->claimed, memory_order_relaxed));
+}
+
+static fl_status
+change_add(struct fl_batch *batch, const struct log_record *record, uint64_t hash,
+           uint32_t blob_block)
+{
+    fl_status status = room_check(batch, record);
+
+    if (status == FL_OK) {
+        status = batch_data_add(batch->data, record, hash, blob_block);
+    }
+    if (status == FL_OK) {
+        claim_set(batch);
+    }
+    return status;
+}
+
+static fl_status
+record_make(struct fl_key key, struct fl_bytes value, const struct fl_put_options *options,
+            struct log_record *record)
+{
+    memset(record, 0, sizeof(*record));
+    record->kind = LOG_KIND_PUT;
+    record->space = key.space;
+    record->key = fl_bytes(key.ptr, key.len);
+    record->value = value;
+    if (options != NULL) {
+        record->deadline_ms = options->deadline_ms;
+        record->type = options->type;
+        if (options->type > 15) {
+            return FL_FAIL(FL_INVALID, "type %u is over 15", options->type);
+        }
+    }
+    return store_key_check(key);
+}
+
+fl_status
+fl_batch_put(struct fl_batch *batch, struct fl_key key, struct fl_bytes value,
+             const struct fl_put_options *options)
+{
+    struct log_record record;
+    fl_status status = record_make(key, value, options, &record);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    if (value.len > batch->store->inline_bytes_max) {
+        struct fl_blob *blob = NULL;
+
+        status = store_blob_write(batch->store, value, &blob);
+        if (status == FL_OK) {
+            status = fl_batch_put_blob(batch, key, blob, options);
+            if (status != FL_OK) {
+                fl_blob_discard(blob);
+            }
+        }
+        return status;
+    }
+    const uint64_t hash = engine_hash(batch->store->engine, key);
+
+    status = condition_check(batch, key, hash, options);
+    return status == FL_OK ? change_add(batch, &record, hash, 0) : status;
+}
+
+fl_status
+fl_batch_put_blob(struct fl_batch *batch, struct fl_key key, struct fl_blob *blob,
+                  const struct fl_put_options *options)
+{
+    uint8_t ref_media[LOG_BLOB_REF_BYTES];
+    struct log_blob_ref ref;
+    struct log_record record;
+
+    fl_status status = record_make(key, fl_bytes(ref_media, sizeof(ref_media)), options, &record);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    const uint64_t hash = engine_hash(batch->store->engine, key);
+
+    status = condition_check(batch, key, hash, options);
+    if (status == FL_OK) {
+        status = log_blob_finish(blob->log, &ref);
+    }
+    if (status == FL_OK) {
+        record.kind = LOG_KIND_PUT_BLOB;
+        log_blob_ref_encode(&ref, ref_media);
+        status = change_add(batch, &record, hash, ref.block);
+    }
+    if (status != FL_OK) {
+        return status;
+    }
+    batch->data->sync_all = true;
+    log_blob_close(blob->log); /* its reference is the change's now */
+    free(blob);
+    return FL_OK;
+}
+
+fl_status
+fl_batch_delete(struct fl_batch *batch, struct fl_key key)
+{
+    struct log_record record;
+    struct fl_view view;
+
+    fl_status status = record_make(key, fl_bytes("", 0), NULL, &record);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    const uint64_t hash = engine_hash(batch->store->engine, key);
+
+    status = view_hashed(batch, key, hash, &view);
+    if (status != FL_OK && status != FL_CORRUPT) {
+        return status;
+    }
+    fl_view_release(&view);
+    record.kind = LOG_KIND_DELETE;
+    return change_add(batch, &record, hash, 0);
+}
+
+/* The reference behind a key whose value is a blob, with one more hold on it; false: it isn't one (any more). */
+static bool
+blob_ref_hold(struct fl_batch *batch, struct fl_key key, uint64_t hash, struct log_blob_ref *ref)
+{
+    struct fl_store *store = batch->store;
+    const struct engine_change *change = batch_data_find(batch->data, key, hash);
+    struct fl_bytes value = {NULL, 0};
+    bool held = false;
+
+    if (change != NULL) {
+        value = change->record.kind == LOG_KIND_PUT_BLOB ? change->record.value : value;
+        return value.ptr != NULL && log_blob_ref_decode(value, ref) &&
+               engine_blob_hold(store->engine, ref);
+    }
+    pthread_mutex_lock(&store->lock);
+    for (struct batch_data *data = store->inflight; data != NULL; data = data->next) {
+        change = batch_data_find(data, key, hash);
+        if (change != NULL) {
+            held = change->record.kind == LOG_KIND_PUT_BLOB &&
+                   log_blob_ref_decode(change->record.value, ref) &&
+                   engine_blob_hold(store->engine, ref);
+            break;
+        }
+    }
+    pthread_mutex_unlock(&store->lock);
+    if (change != NULL) {
+        return held;
+    }
+    const uint32_t token = engine_enter(store->engine);
+    struct log_record record;
+    index_loc loc = 0;
+
+    held = index_find(engine_index(store->engine), hash, key, INDEX_LSN_LATEST, &loc) &&
+           engine_record_at(store->engine, loc, &record) && record.kind == LOG_KIND_PUT_BLOB &&
+           log_blob_ref_decode(record.value, ref) && engine_blob_hold(store->engine, ref);
+    engine_exit(store->engine, token);
+    return held;
+}
+
+fl_status
+fl_batch_put_from(struct fl_batch *batch, struct fl_key to, struct fl_key from,
+                  const struct fl_put_options *options)
+{
+    struct fl_put_options keep = {0};
+    struct log_blob_ref ref;
+    struct fl_view view;
+
+    fl_status status = store_key_check(to);
+
+    if (status == FL_OK) {
+        status = fl_batch_get_view(batch, from, &view);
+    }
+    if (status != FL_OK) {
+        return status;
+    }
+    keep.deadline_ms = view.deadline_ms;
+    keep.type = view.type;
+    options = options != NULL ? options : &keep;
+    const uint64_t hash_to = engine_hash(batch->store->engine, to);
+    const uint64_t hash_from = engine_hash(batch->store->engine, from);
+    struct log_record record;
+
+    status = record_make(to, view.value, options, &record);
+    if (status == FL_OK) {
+        status = condition_check(batch, to, hash_to, options);
+    }
+    if (status == FL_OK && blob_ref_hold(batch, from, hash_from, &ref)) {
+        uint8_t media[LOG_BLOB_REF_BYTES];
+
+        log_blob_ref_encode(&ref, media);
+        record.kind = LOG_KIND_PUT_BLOB;
+        record.value = fl_bytes(media, sizeof(media));
+        status = change_add(batch, &record, hash_to, ref.block);
+        if (status != FL_OK) {
+            engine_blob_release(batch->store->engine, ref.block);
+        } else {
+            batch->data->sync_all = true; /* the blob may still be on its way, in a batch before */
+        }
+    } else if (status == FL_OK) {
+        status = fl_batch_put(batch, to, view.value, options);
+    }
+    fl_view_release(&view);
+    return status;
+}
+
+fl_status
+fl_batch_require(struct fl_batch *batch, struct fl_key key, uint64_t lsn)
+{
+    const fl_status status = store_key_check(key);
+
+    return status == FL_OK
+               ? batch_data_require(batch->data, key, engine_hash(batch->store->engine, key), lsn)
+               : status;
+}
+
+size_t
+fl_batch_count(const struct fl_batch *batch)
+{
+    return batch->data->count;
+}
+
+size_t
+fl_batch_bytes(const struct fl_batch *batch)
+{
+    return batch->data->bytes;
+}
+
+size_t
+fl_batch_mark(const struct fl_batch *batch)
+{
+    return batch->data->count;
+}
+
+void
+fl_batch_rollback(struct fl_batch *batch, size_t mark)
+{
+    batch_data_rollback(batch->data, (uint32_t)mark);
+    claim_set(batch);
+}
+
+/* ---- committing ---- */
+
+static void
+request_fill(struct batch_data *data)
+{
+    struct engine_request *request = &data->request;
+
+    memset(request, 0, sizeof(*request));
+    request->changes = data->changes;
+    request->count = data->count;
+    request->requires = data->requires;
+    request->requires_count = data->requires_count;
+    request->sync_all = data->sync_all;
+    request->owner = data;
+    engine_request_measure(request);
+    request->claim = data->deletes == request->count_live ? HEAP_RESERVE : HEAP_NORMAL;
+}
+
+static bool
+nothing_to_do(const struct batch_data *data)
+{
+    return data->count == 0 && data->requires_count == 0;
+}
+
+fl_status
+fl_batch_commit(struct fl_batch *batch)
+{
+    struct batch_data *data = batch->data;
+
+    if (nothing_to_do(data)) {
+        return FL_OK;
+    }
+    request_fill(data);
+    const fl_status status = store_commit(batch->store, &data->request);
+
+    batch_data_clear(data, status == FL_OK);
+    claim_set(batch);
+    return status;
+}
+
+/* In the committing thread: what was submitted is durable, or lost for good. */
+static void
+submitted_done(struct engine_request *request)
+{
+    struct batch_data *data = request->owner;
+    struct fl_store *store = data->store;
+    const fl_status status = request->status;
+    const uint64_t one = 1;
+
+    pthread_mutex_lock(&store->lock);
+    for (struct batch_data **at = &store->inflight; *at != NULL; at = &(*at)->next) {
+        if (*at == data) {
+            *at = data->next;
+            atomic_fetch_sub_explicit(&store->inflight_count, 1, memory_order_release);
+            break;
+        }
+    }
+    if (status == FL_OK && atomic_load(&store->commit_status) == FL_OK) {
+        atomic_store_explicit(&store->ticket_durable, data->ticket, memory_order_release);
+    } else {
+        /* Others may have acted on it: whatever the cause, nothing after it counts. */
+        atomic_store(&store->commit_status, FL_IO);
+    }
+    pthread_cond_broadcast(&store->durable_cond);
+    pthread_mutex_unlock(&store->lock);
+    while (write(store->event_fd, &one, sizeof(one)) < 0 && errno == EINTR) {
+    }
+    batch_data_settle(data, status == FL_OK);
+    batch_data_unref(data);
+}
+
+fl_status
+fl_batch_submit(struct fl_batch *batch, uint64_t *ticket)
+{
+    struct fl_store *store = batch->store;
+    struct batch_data *data = batch->data;
+    struct batch_data *fresh = NULL;
+
+    *ticket = 0;
+    if (nothing_to_do(data)) {
+        return FL_OK;
+    }
+    if (!engine_is_async(store->engine) || data->requires_count > 0) {
+        return fl_batch_commit(batch);
+    }
+    fl_status status = atomic_load(&store->commit_status);
+
+    if (status != FL_OK) {
+        fl_batch_clear(batch);
+        return FL_FAIL(status, "an earlier commit failed: nothing more is written");
+    }
+    status = batch_data_get(store, &fresh);
+    if (status != FL_OK) {
+        return fl_batch_commit(batch);
+    }
+    request_fill(data);
+    data->request.complete = submitted_done;
+    pthread_mutex_lock(&store->lock);
+    data->ticket = ++store->ticket_last;
+    data->claimed = batch->claimed;
+    batch->claimed = 0;
+    data->next = store->inflight;
+    store->inflight = data;
+    atomic_fetch_add_explicit(&store->inflight_count, 1, memory_order_release);
+    pthread_mutex_unlock(&store->lock);
+    *ticket = data->ticket;
+    batch->data = fresh;
+    engine_submit(store->engine, &data->request);
+    return FL_OK;
+}
+
+uint64_t
+fl_durable_ticket(struct fl_store *store)
+{
+    return atomic_load_explicit(&store->ticket_durable, memory_order_acquire);
+}
+
+fl_status
+fl_wait(struct fl_store *store, uint64_t ticket)
+{
+    fl_status status = FL_OK;
+
+    pthread_mutex_lock(&store->lock);
+    while (atomic_load(&store->ticket_durable) < ticket &&
+           atomic_load(&store->commit_status) == FL_OK) {
+        pthread_cond_wait(&store->durable_cond, &store->lock);
+    }
+    if (atomic_load(&store->ticket_durable) < ticket) {
+        status = FL_FAIL(FL_IO, "the commit failed");
+    }
+    pthread_mutex_unlock(&store->lock);
+    return status;
+}
+
+int
+fl_event_fd(struct fl_store *store)
+{
+    return store->event_fd;
+}
+
+fl_status
+fl_commit_status(struct fl_store *store)
+{
+    return atomic_load(&store->commit_status);
+}

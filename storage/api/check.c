@@ -1,0 +1,230 @@
+/* Verifying a file, and salvaging what validates. */
+#include "storage/api/store.h"
+
+#include <faultline/check.h>
+#include <faultline/cursor.h>
+
+#include "base/fail.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct checking {
+    const struct fl_check_options *options;
+    struct fl_check_report *report;
+};
+
+static void
+finding(void *context, const char *rule, uint64_t off, uint64_t len, const char *text)
+{
+    struct checking *checking = context;
+    const struct fl_check_finding found = {rule, off, len, text};
+
+    checking->report->findings++;
+    if (checking->options->finding != NULL) {
+        checking->options->finding(checking->options->context, &found);
+    }
+}
+
+static fl_status
+check_options(const struct fl_check_options *options)
+{
+    return options->struct_bytes == sizeof(*options)
+               ? FL_OK
+               : FL_FAIL(FL_INVALID, "options of %zu bytes: set struct_bytes", options->struct_bytes);
+}
+
+static void
+salvage_options(const struct fl_check_options *options, struct fl_options *open)
+{
+    fl_options_init(open);
+    open->flags = FL_OPEN_READ_ONLY | FL_OPEN_SALVAGE;
+    open->durability_min = FL_DURABILITY_PROCESS;
+    open->progress = options->progress;
+    open->context = options->context;
+}
+
+fl_status
+fl_check(const char *path, const struct fl_check_options *options, struct fl_check_report *report)
+{
+    struct checking checking = {options, report};
+    const struct heap_report heap_report = {&checking, finding};
+    struct nosync_map *map = NULL;
+    struct engine *engine = NULL;
+    struct fl_options open;
+
+    memset(report, 0, sizeof(*report));
+    fl_status status = check_options(options);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    salvage_options(options, &open);
+    status = store_map_open(path, &open, &map);
+    if (status == FL_OK) {
+        const struct engine_options engine_options = {&open, &heap_report, true, true};
+
+        status = engine_open(map, &engine_options, &engine);
+    }
+    if (status == FL_OK) {
+        struct fl_stats stats;
+
+        memset(&stats, 0, sizeof(stats));
+        status = engine_verify(engine, &heap_report);
+        engine_stats(engine, &stats);
+        report->segments = stats.blocks_owned;
+        report->records = stats.open_records;
+        report->keys = stats.keys_total;
+        report->bytes_checked = stats.blocks_total * stats.block_bytes;
+        (void)!engine_close(engine);
+    }
+    return status;
+}
+
+struct copying {
+    struct fl_store *from, *to;
+    struct fl_batch *batch;
+    struct fl_check_report *report;
+};
+
+static fl_status
+copy_key(struct copying *c, struct fl_cursor *cursor, uint8_t space)
+{
+    const struct fl_bytes key = fl_cursor_key(cursor);
+    struct fl_view view;
+
+    fl_status status = fl_cursor_view(cursor, &view);
+
+    if (status == FL_CORRUPT || status == FL_NOT_FOUND) {
+        return FL_OK; /* damaged: left behind, it was reported */
+    }
+    if (status == FL_OK) {
+        const struct fl_put_options options = {.deadline_ms = view.deadline_ms, .type = view.type};
+
+        status = fl_batch_put(c->batch, fl_key_in(space, key.ptr, key.len), view.value, &options);
+    }
+    if (status == FL_OK && fl_batch_bytes(c->batch) > 512 * 1024) {
+        status = fl_batch_commit(c->batch);
+    }
+    c->report->keys++;
+    return status;
+}
+
+static fl_status
+copy_space(struct copying *c, uint8_t space)
+{
+    const struct fl_cursor_options options = {.space = space, .live = true};
+    struct fl_cursor *cursor = NULL;
+    fl_status status = fl_cursor_open(c->from, &options, &cursor);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    status = fl_cursor_first(cursor);
+    while (status == FL_OK) {
+        status = copy_key(c, cursor, space);
+        if (status == FL_OK) {
+            status = fl_cursor_next(cursor);
+        }
+    }
+    fl_cursor_close(cursor);
+    /* FL_CORRUPT at the end: some were passed over, as reported. */
+    return status == FL_END || status == FL_CORRUPT ? FL_OK : status;
+}
+
+static fl_status
+copy_all(struct fl_store *from, struct fl_store *to, struct fl_check_report *report)
+{
+    struct copying c = {from, to, NULL, report};
+    fl_status status = fl_batch_create(to, &c.batch);
+
+    report->keys = 0;
+    for (unsigned space = 0; space < 256 && status == FL_OK; space++) {
+        if (fl_count(from, (uint8_t)space) > 0) {
+            status = copy_space(&c, (uint8_t)space);
+        }
+    }
+    if (status == FL_OK) {
+        status = fl_batch_commit(c.batch);
+    }
+    fl_batch_destroy(c.batch);
+    return status;
+}
+
+/* Put the repaired file in the damaged one's place by one atomic step, then give that one its name. */
+static fl_status
+exchange(const char *path, const char *repaired, const char *damaged)
+{
+    if (renameat2(AT_FDCWD, repaired, AT_FDCWD, path, RENAME_EXCHANGE) != 0) {
+        return FL_FAIL_ERRNO(FL_IO, "exchanging %s and %s", path, repaired);
+    }
+    if (renameat2(AT_FDCWD, repaired, AT_FDCWD, damaged, RENAME_NOREPLACE) != 0) {
+        return FL_FAIL_ERRNO(FL_IO, "the repaired store is in place; the damaged file is left as %s",
+                             repaired);
+    }
+    return store_directory_sync(path);
+}
+
+static fl_status
+repair_into(const char *path, const struct fl_check_options *options, const char *repaired,
+            struct fl_check_report *report)
+{
+    struct fl_store *from = NULL;
+    struct fl_store *to = NULL;
+    struct fl_options open;
+
+    salvage_options(options, &open);
+    fl_status status = fl_open(path, &open, &from);
+
+    if (status == FL_OK) {
+        const struct heap_geometry *geometry = heap_geometry(log_heap(engine_log(from->engine)));
+
+        fl_options_init(&open);
+        open.flags = FL_OPEN_CREATE | FL_OPEN_EXCLUSIVE;
+        open.durability_min = FL_DURABILITY_PROCESS;
+        open.block_bytes = geometry->block_bytes;
+        open.size_bytes_max = geometry->size_bytes_max;
+        status = fl_open(repaired, &open, &to);
+    }
+    if (status == FL_OK) {
+        status = copy_all(from, to, report);
+    }
+    const fl_status closed = fl_close(to);
+
+    (void)!fl_close(from);
+    return status == FL_OK ? closed : status;
+}
+
+fl_status
+fl_check_repair(const char *path, const struct fl_check_options *options,
+                struct fl_check_report *report)
+{
+    char *repaired = NULL;
+    char *damaged = NULL;
+
+    fl_status status = fl_check(path, options, report);
+
+    if (status != FL_OK || report->findings == 0) {
+        return status;
+    }
+    if (asprintf(&repaired, "%s.repaired", path) < 0 || asprintf(&damaged, "%s.damaged", path) < 0) {
+        status = FL_FAIL(FL_NO_MEMORY, "file names");
+    } else if (access(damaged, F_OK) == 0) {
+        status = FL_FAIL(FL_EXISTS, "%s is there from an earlier repair: move it away", damaged);
+    } else {
+        status = repair_into(path, options, repaired, report);
+        if (status == FL_OK) {
+            status = exchange(path, repaired, damaged);
+        } else if (status != FL_EXISTS) {
+            unlink(repaired);
+        }
+    }
+    free(repaired);
+    free(damaged);
+    return status;
+}

@@ -1,0 +1,68 @@
+/* Shared by the files of storage/api/ only. */
+#ifndef FL_STORAGE_API_STORE_H
+#define FL_STORAGE_API_STORE_H
+
+#include "storage/engine/engine.h"
+
+#include <faultline/batch.h>
+
+#include <pthread.h>
+
+struct batch_data;
+
+struct fl_store {
+    struct engine *engine;
+    uint64_t inline_bytes_max;
+    _Atomic(size_t) claimed; /* bytes of records in batches that were not committed yet */
+    int event_fd;
+
+    pthread_mutex_t lock; /* what follows */
+    pthread_cond_t durable_cond;
+    struct batch_data *inflight; /* submitted, not durable; newest first */
+    struct batch_data *pool;
+    unsigned pool_count;
+    uint64_t ticket_last;
+    _Atomic(uint64_t) ticket_durable;
+    _Atomic(unsigned) inflight_count;
+    _Atomic(fl_status) commit_status;
+};
+
+struct fl_snapshot {
+    struct fl_store *store;
+    uint64_t lsn;
+    uint64_t now_ms;
+};
+
+struct fl_blob {
+    struct fl_store *store;
+    struct log_blob *log;
+};
+
+/* Open and map the file; the address space is what its geometry asks for, else the options. */
+fl_status store_map_open(const char *path, const struct fl_options *options,
+                         struct nosync_map **out);
+/* A rename in the directory of `path` is durable. */
+fl_status store_directory_sync(const char *path);
+
+/* FL_INVALID, FL_TOO_LARGE. */
+fl_status store_key_check(struct fl_key key);
+
+/* A durable value in place; *view is filled on FL_OK only. Inside an epoch section. */
+fl_status store_view_durable(struct fl_store *store, struct fl_key key, uint64_t hash,
+                             uint64_t at_lsn, uint64_t now_ms, struct fl_view *view);
+
+/* Retry a commit that found no room once the cleaner has made some. */
+fl_status store_commit(struct fl_store *store, struct engine_request *request);
+
+/* A guard is a tagged pointer: a pinned segment, or a batch that holds the bytes. */
+void *store_guard_segment(struct log_segment *segment);
+void *store_guard_data(struct batch_data *data);
+
+/* data.c: what a batch holds, and gives away when it is submitted */
+void batch_data_unref(struct batch_data *data);
+void store_pool_drain(struct fl_store *store);
+
+/* A whole value into a blob of its own. */
+fl_status store_blob_write(struct fl_store *store, struct fl_bytes value, struct fl_blob **out);
+
+#endif

@@ -1,0 +1,224 @@
+/* Deadlines: a heap of them, the clock that judges, and keys dropped when their time has come.
+ *
+ * Nothing is written when a key expires: its record masks older versions as a tombstone would, and the clock never goes
+ * back behind what was judged by it - before anything is judged at time t, a lease over t is durable (storage rule 21). */
+#include "storage/engine/engine_internal.h"
+
+#include "base/fail.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+enum {
+    LEASE_MS = 2000,       /* how far ahead of now the lease is written */
+    LEASE_RENEW_MS = 1000, /* renewed when less is left */
+    EXPIRE_STEP = 256,     /* keys dropped under the commit lock at a time */
+    COMPACT_MIN = 4096,
+};
+
+static uint64_t
+wall_ms(const struct engine *engine)
+{
+    struct timespec now;
+
+    if (engine->user.now_ms != NULL) {
+        return engine->user.now_ms(engine->user.context);
+    }
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+uint64_t
+engine_now_ms(struct engine *engine)
+{
+    const uint64_t lease = atomic_load_explicit(&engine->clock_lease_ms, memory_order_acquire);
+    const uint64_t floor = atomic_load_explicit(&engine->clock_floor_ms, memory_order_relaxed);
+    const uint64_t wall = wall_ms(engine);
+    const uint64_t now = wall > floor ? wall : floor;
+
+    /* No lease: no deadline was ever seen, so nothing is judged by it. */
+    return lease != 0 && now > lease ? lease : now;
+}
+
+static fl_status
+lease_write(struct engine *engine, struct pm *pm)
+{
+    const uint64_t floor = atomic_load(&engine->clock_floor_ms);
+    const uint64_t wall = wall_ms(engine);
+    const uint64_t lease = (wall > floor ? wall : floor) + LEASE_MS;
+    const fl_status status = heap_clock_put(engine->heap, pm, lease);
+
+    if (status == FL_OK) {
+        atomic_store_explicit(&engine->clock_lease_ms, lease, memory_order_release);
+    }
+    engine_fail(engine, status);
+    return status;
+}
+
+/* Under commit_lock: the first deadline of this run wants a lease before anybody judges by it. */
+fl_status
+engine_clock_start(struct engine *engine)
+{
+    if (engine->read_only || atomic_load(&engine->clock_lease_ms) != 0) {
+        return FL_OK;
+    }
+    return lease_write(engine, log_head_pm(engine->log, LOG_HEAD_MAIN));
+}
+
+bool
+engine_clock_step(struct engine *engine)
+{
+    const uint64_t lease = atomic_load(&engine->clock_lease_ms);
+
+    if (lease == 0 || wall_ms(engine) + LEASE_RENEW_MS < lease ||
+        atomic_load(&engine->failed) != FL_OK) {
+        return false;
+    }
+    if (lease > wall_ms(engine) + LEASE_MS) {
+        return false; /* the wall clock went back: the lease is good for longer */
+    }
+    return lease_write(engine, &engine->keeper_pm) == FL_OK;
+}
+
+static void
+sift_down(struct expiry *expiry, size_t i)
+{
+    for (;;) {
+        size_t least = i;
+
+        for (size_t child = 2 * i + 1; child <= 2 * i + 2 && child < expiry->count; child++) {
+            if (expiry->items[child].deadline_ms < expiry->items[least].deadline_ms) {
+                least = child;
+            }
+        }
+        if (least == i) {
+            return;
+        }
+        const struct expiry_item item = expiry->items[i];
+
+        expiry->items[i] = expiry->items[least];
+        expiry->items[least] = item;
+        i = least;
+    }
+}
+
+/* Is the item's record still some key's newest version? */
+static bool
+item_valid(struct engine *engine, const struct expiry_item *item, struct log_record *record,
+           uint64_t *hash)
+{
+    if (!log_peek(engine->log, item->loc & INDEX_LOC_OFF_MASK, record) ||
+        record->deadline_ms != item->deadline_ms) {
+        return false;
+    }
+    *hash = index_hash(engine->index, engine_record_key(record));
+    return index_names(engine->index, *hash, engine_record_key(record), item->loc);
+}
+
+/* Overwritten keys leave their notes behind: drop those, so that the heap stays within twice what is valid. */
+static void
+compact(struct engine *engine)
+{
+    struct expiry *expiry = &engine->expiry;
+    struct log_record record;
+    uint64_t hash = 0;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < expiry->count; i++) {
+        if (item_valid(engine, &expiry->items[i], &record, &hash)) {
+            expiry->items[kept++] = expiry->items[i];
+        }
+    }
+    expiry->count = kept;
+    for (size_t i = kept / 2; i-- > 0;) {
+        sift_down(expiry, i);
+    }
+    expiry->compact_at = 2 * kept + COMPACT_MIN;
+}
+
+/* A note at the end, out of order: while loading, before expiry_settle(). */
+fl_status
+expiry_append(struct engine *engine, uint64_t deadline_ms, index_loc loc)
+{
+    struct expiry *expiry = &engine->expiry;
+
+    if (expiry->count == expiry->cap) {
+        const size_t cap = expiry->cap == 0 ? 1024 : expiry->cap * 2;
+        struct expiry_item *items = realloc(expiry->items, cap * sizeof(*items));
+
+        if (items == NULL) {
+            return FL_FAIL(FL_NO_MEMORY, "the note of a deadline");
+        }
+        expiry->items = items;
+        expiry->cap = cap;
+    }
+    expiry->items[expiry->count++] = (struct expiry_item){deadline_ms, loc};
+    return FL_OK;
+}
+
+void
+expiry_settle(struct engine *engine)
+{
+    compact(engine);
+}
+
+fl_status
+expiry_add(struct engine *engine, uint64_t deadline_ms, index_loc loc)
+{
+    struct expiry *expiry = &engine->expiry;
+
+    if (expiry->count >= expiry->compact_at && expiry->count > 0) {
+        compact(engine);
+    }
+    const fl_status status = expiry_append(engine, deadline_ms, loc);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    size_t i = expiry->count - 1;
+
+    while (i > 0 && expiry->items[(i - 1) / 2].deadline_ms > deadline_ms) {
+        expiry->items[i] = expiry->items[(i - 1) / 2];
+        i = (i - 1) / 2;
+    }
+    expiry->items[i] = (struct expiry_item){deadline_ms, loc};
+    return FL_OK;
+}
+
+void
+expiry_deinit(struct expiry *expiry)
+{
+    free(expiry->items);
+}
+
+bool
+engine_expire_step(struct engine *engine)
+{
+    struct expiry *expiry = &engine->expiry;
+    unsigned dropped = 0;
+    unsigned looked = 0;
+
+    if (engine->read_only) {
+        return false;
+    }
+    pthread_mutex_lock(&engine->commit_lock);
+    const uint64_t now = engine_now_ms(engine);
+
+    while (expiry->count > 0 && expiry->items[0].deadline_ms <= now && looked < EXPIRE_STEP) {
+        const struct expiry_item item = expiry->items[0];
+        struct log_record record;
+        uint64_t hash = 0;
+
+        expiry->items[0] = expiry->items[--expiry->count];
+        sift_down(expiry, 0);
+        looked++;
+        if (item_valid(engine, &item, &record, &hash) &&
+            index_expire(engine->index, hash, engine_record_key(&record), item.loc)) {
+            engine_account_mask(engine, item.loc, &record, record.lsn);
+            dropped++;
+        }
+    }
+    pthread_mutex_unlock(&engine->commit_lock);
+    atomic_fetch_add_explicit(&engine->expired_total, dropped, memory_order_relaxed);
+    return looked > 0;
+}

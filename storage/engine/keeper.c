@@ -1,0 +1,157 @@
+/* Background work: the clock's lease, expiry, cleaning, giving back; and writers that wait for room. */
+#include "storage/engine/engine_internal.h"
+
+#include "base/fail.h"
+
+#include <time.h>
+
+enum {
+    TICK_MS = 50,
+    ROOM_WAIT_MS = 2000,   /* how long a writer waits for the cleaner on a full store */
+    PRESSURE_WAIT_MS = 20, /* and each commit when dead space is near its limit */
+};
+
+static void
+unblock(void *context, uint32_t block, struct log_segment *segment, uint64_t bytes)
+{
+    (void)context;
+    (void)block;
+    (void)bytes;
+    segment->blocked = false;
+}
+
+fl_status
+engine_maintain(struct engine *engine)
+{
+    bool did = engine_clock_step(engine);
+
+    if (atomic_exchange(&engine->unblock, false)) {
+        log_segments_visit(engine->log, NULL, unblock);
+    }
+    did |= engine_expire_step(engine);
+    did |= engine_clean_step(engine);
+    did |= engine_free_step(engine);
+    did |= epoch_reclaim(engine->epoch) > 0;
+    if (!engine->read_only && !engine->keeper_runs) {
+        did |= heap_ahead_step(engine->heap) == FL_OK;
+    }
+    return did ? FL_OK : FL_END;
+}
+
+static void
+wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, unsigned ms)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += (long)ms * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    pthread_cond_timedwait(cond, lock, &until);
+}
+
+static void *
+keeper_main(void *arg)
+{
+    struct engine *engine = arg;
+
+    pthread_mutex_lock(&engine->keeper_lock);
+    while (!engine->keeper_stop) {
+        pthread_mutex_unlock(&engine->keeper_lock);
+        const bool did = engine_maintain(engine) == FL_OK;
+
+        pthread_mutex_lock(&engine->keeper_lock);
+        engine->cleaner_idle = !did;
+        if (!did) {
+            pthread_cond_broadcast(&engine->room_cond);
+            if (!engine->keeper_stop) {
+                wait_until(&engine->keeper_cond, &engine->keeper_lock, TICK_MS);
+            }
+        }
+    }
+    pthread_mutex_unlock(&engine->keeper_lock);
+    return NULL;
+}
+
+fl_status
+engine_keeper_start(struct engine *engine)
+{
+    if (pthread_create(&engine->keeper, NULL, keeper_main, engine) != 0) {
+        return FL_FAIL(FL_NO_MEMORY, "the cleaner thread could not be started");
+    }
+    engine->keeper_runs = true;
+    return FL_OK;
+}
+
+void
+engine_keeper_stop(struct engine *engine)
+{
+    if (!engine->keeper_runs) {
+        return;
+    }
+    pthread_mutex_lock(&engine->keeper_lock);
+    engine->keeper_stop = true;
+    pthread_cond_broadcast(&engine->keeper_cond);
+    pthread_mutex_unlock(&engine->keeper_lock);
+    pthread_join(engine->keeper, NULL);
+    engine->keeper_runs = false;
+}
+
+void
+engine_keeper_kick(struct engine *engine)
+{
+    pthread_mutex_lock(&engine->keeper_lock);
+    pthread_cond_signal(&engine->keeper_cond);
+    pthread_mutex_unlock(&engine->keeper_lock);
+}
+
+/* Blocks that `bytes` more may take: half of each is counted as lost to frames that don't fit its end. */
+static uint32_t
+blocks_for(const struct engine *engine, size_t bytes)
+{
+    const size_t capacity = heap_geometry(engine->heap)->block_bytes - LOG_HEADER_BYTES;
+
+    return (uint32_t)(2 * bytes / capacity + 1);
+}
+
+static bool
+has_room(struct engine *engine, size_t bytes, size_t claimed)
+{
+    const size_t left = log_head_room_hint(engine->log, LOG_HEAD_MAIN);
+
+    return bytes + claimed + LOG_BATCH_BYTES + LOG_LINE_BYTES <= left ||
+           heap_has_room(engine->heap, blocks_for(engine, bytes + claimed));
+}
+
+fl_status
+engine_room(struct engine *engine, size_t bytes, size_t claimed)
+{
+    if (atomic_load_explicit(&engine->pressure, memory_order_relaxed) && engine->keeper_runs) {
+        pthread_mutex_lock(&engine->keeper_lock);
+        pthread_cond_signal(&engine->keeper_cond);
+        wait_until(&engine->room_cond, &engine->keeper_lock, PRESSURE_WAIT_MS);
+        pthread_mutex_unlock(&engine->keeper_lock);
+    }
+    if (has_room(engine, bytes, claimed)) {
+        return FL_OK;
+    }
+    for (unsigned waited = 0; waited < ROOM_WAIT_MS && engine->keeper_runs; waited += TICK_MS) {
+        pthread_mutex_lock(&engine->keeper_lock);
+        const bool hopeless = engine->cleaner_idle && waited >= 2 * TICK_MS;
+
+        pthread_cond_signal(&engine->keeper_cond);
+        if (!hopeless) {
+            wait_until(&engine->room_cond, &engine->keeper_lock, TICK_MS);
+        }
+        pthread_mutex_unlock(&engine->keeper_lock);
+        if (has_room(engine, bytes, claimed)) {
+            return FL_OK;
+        }
+        if (hopeless) {
+            break;
+        }
+    }
+    return FL_FAIL(FL_NO_SPACE, "no room for %zu bytes: the file system is full or the store has reached "
+                                "its size; deletes still work",
+                   bytes);
+}

@@ -1,0 +1,216 @@
+#include "storage/engine/engine_internal.h"
+
+#include "base/clock.h"
+#include "base/fail.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    RESERVE_BLOCKS = 2, /* storage rule 8: for the cleaner, deletes, FLUSHALL */
+    CAPACITY_INLINE = 256 * 1024,
+};
+
+static fl_status
+geometry_get(struct engine *engine, const struct engine_options *options,
+             struct heap_geometry *geometry)
+{
+    const struct fl_options *user = options->user;
+    fl_status status = heap_probe(engine->map, geometry, options->report);
+
+    if (status != FL_NOT_FOUND) {
+        return status;
+    }
+    if (options->read_only || (user->flags & FL_OPEN_CREATE) == 0) {
+        return FL_FAIL(FL_NOT_FOUND, "the file is empty: there is no store in it");
+    }
+    memset(geometry, 0, sizeof(*geometry));
+    geometry->block_bytes = user->block_bytes;
+    geometry->size_bytes_max = user->size_bytes_max;
+    geometry->created_ms = engine_now_ms(engine);
+    geometry->inline_bytes_max =
+        user->block_bytes / 8 < CAPACITY_INLINE ? user->block_bytes / 8 : CAPACITY_INLINE;
+    status = heap_format(engine->map, geometry);
+    return status == FL_OK ? nosync_sync_file(engine->map) : status;
+}
+
+static fl_status
+layers_open(struct engine *engine, const struct engine_options *options)
+{
+    const struct heap_options heap_options = {
+        .blocks_ahead = engine->user.blocks_ahead,
+        .reserve_blocks = RESERVE_BLOCKS,
+        .read_only = engine->read_only,
+        .report = options->report,
+    };
+    struct heap_geometry geometry;
+    struct index_media media;
+
+    fl_status status = geometry_get(engine, options, &geometry);
+
+    if (status == FL_OK && geometry.ro_only && !engine->read_only) {
+        status = FL_FAIL(FL_VERSION, "the store has a feature this library can't write beside: open it "
+                                     "read-only or use a newer library");
+    }
+    if (status == FL_OK && geometry.size_bytes_max > engine->map->media.size_bytes_max) {
+        status = FL_FAIL(FL_INVALID, "the mapping is smaller than the store may grow");
+    }
+    if (status == FL_OK) {
+        status = heap_open(engine->map, &geometry, &heap_options, &engine->heap);
+    }
+    if (status == FL_OK) {
+        status = log_create(engine->heap, &engine->log);
+    }
+    if (status == FL_OK) {
+        status = epoch_create(&engine->epoch);
+    }
+    if (status == FL_OK) {
+        status = index_create(engine_index_media(engine, &media), engine->epoch, &engine->index);
+    }
+    return status;
+}
+
+static fl_status
+load(struct engine *engine, const struct engine_options *options)
+{
+    uint64_t damaged = 0;
+    const struct log_load how = {options->report, engine->salvage, !engine->read_only, &damaged};
+
+    atomic_store(&engine->clock_floor_ms, heap_clock_get(engine->heap));
+    pm_init(&engine->keeper_pm, heap_media(engine->heap));
+    fl_status status = log_load(engine->log, &how);
+
+    engine->lost_ranges = damaged;
+    return status == FL_OK ? engine_load(engine, options->report) : status;
+}
+
+/* Say on media that the store is in use: from here to the next clean close a torn tail is to be expected. */
+static fl_status
+root_mark(struct engine *engine, bool clean)
+{
+    struct heap_root root;
+
+    heap_root_get(engine->heap, &root);
+    root.flags = clean ? HEAP_ROOT_CLEAN : 0;
+    root.lsn_next = log_lsn_next(engine->log);
+    root.tail_off = clean ? log_head_off(engine->log, LOG_HEAD_MAIN) : 0;
+    return heap_root_put(engine->heap, log_head_pm(engine->log, LOG_HEAD_MAIN), &root);
+}
+
+static fl_status
+threads_start(struct engine *engine)
+{
+    fl_status status = FL_OK;
+
+    if (engine->map->media.mode == PM_STAGED && engine->user.background) {
+        engine->async = true;
+        status = engine_committer_start(engine);
+    }
+    if (status == FL_OK && engine->user.background) {
+        status = heap_ahead_start(engine->heap);
+    }
+    if (status == FL_OK && engine->user.background) {
+        status = engine_keeper_start(engine);
+    }
+    return status;
+}
+
+static void
+locks_init(struct engine *engine)
+{
+    pthread_condattr_t monotonic;
+
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&engine->commit_lock, NULL);
+    pthread_mutex_init(&engine->queue_lock, NULL);
+    pthread_cond_init(&engine->queue_cond, NULL);
+    pthread_mutex_init(&engine->keeper_lock, NULL);
+    pthread_cond_init(&engine->keeper_cond, &monotonic);
+    pthread_cond_init(&engine->room_cond, &monotonic);
+    pthread_mutex_init(&engine->dead_lock, NULL);
+    pthread_condattr_destroy(&monotonic);
+}
+
+static void
+engine_destroy(struct engine *engine)
+{
+    engine_keeper_stop(engine);
+    engine_committer_stop(engine);
+    index_destroy(engine->index);
+    epoch_destroy(engine->epoch);
+    log_destroy(engine->log);
+    heap_close(engine->heap);
+    nosync_close(engine->map);
+    expiry_deinit(&engine->expiry);
+    free(engine->freeing);
+    free(engine->dead_blobs);
+    pthread_mutex_destroy(&engine->dead_lock);
+    pthread_cond_destroy(&engine->room_cond);
+    pthread_cond_destroy(&engine->keeper_cond);
+    pthread_mutex_destroy(&engine->keeper_lock);
+    pthread_cond_destroy(&engine->queue_cond);
+    pthread_mutex_destroy(&engine->queue_lock);
+    pthread_mutex_destroy(&engine->commit_lock);
+    free(engine);
+}
+
+fl_status
+engine_open(struct nosync_map *map, const struct engine_options *options, struct engine **out)
+{
+    const uint64_t begin_ns = clock_mono_ns();
+    struct engine *engine = calloc(1, sizeof(*engine));
+
+    *out = NULL;
+    if (engine == NULL) {
+        nosync_close(map);
+        return FL_FAIL(FL_NO_MEMORY, "a store");
+    }
+    engine->map = map;
+    engine->user = *options->user;
+    engine->read_only = options->read_only;
+    engine->salvage = options->salvage;
+    locks_init(engine);
+    atomic_store(&engine->random_state, begin_ns);
+    fl_status status = layers_open(engine, options);
+
+    if (status == FL_OK) {
+        status = load(engine, options);
+    }
+    if (status == FL_OK && !engine->read_only) {
+        status = root_mark(engine, false);
+    }
+    if (status == FL_OK && !engine->read_only) {
+        status = threads_start(engine);
+    }
+    if (status != FL_OK) {
+        engine_destroy(engine);
+        return status;
+    }
+    engine->open_ms = (clock_mono_ns() - begin_ns) / 1000000;
+    *out = engine;
+    return FL_OK;
+}
+
+fl_status
+engine_close(struct engine *engine)
+{
+    fl_status status = FL_OK;
+
+    if (engine == NULL) {
+        return FL_OK;
+    }
+    engine_keeper_stop(engine);
+    engine_committer_stop(engine);
+    if (!engine->read_only) {
+        status = engine_sync(engine);
+        if (status == FL_OK) {
+            status = root_mark(engine, true);
+        }
+        if (status == FL_OK) {
+            status = nosync_sync_file(engine->map);
+        }
+    }
+    engine_destroy(engine);
+    return status;
+}

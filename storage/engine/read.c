@@ -1,0 +1,124 @@
+/* Reading beside the writers: inside an epoch section, without locks. */
+#include "storage/engine/engine_internal.h"
+
+#include "base/fail.h"
+
+uint32_t
+engine_enter(struct engine *engine)
+{
+    return epoch_enter(engine->epoch);
+}
+
+void
+engine_exit(struct engine *engine, uint32_t token)
+{
+    epoch_exit(engine->epoch, token);
+}
+
+uint64_t
+engine_hash(const struct engine *engine, struct fl_key key)
+{
+    return index_hash(engine->index, key);
+}
+
+static void
+prefetch_media(void *context, index_loc loc)
+{
+    const struct engine *engine = context;
+    const uint8_t *at = heap_media(engine->heap)->base + (loc & INDEX_LOC_OFF_MASK);
+
+    __builtin_prefetch(at);
+    __builtin_prefetch(at + LOG_LINE_BYTES);
+}
+
+void
+engine_prefetch(struct engine *engine, uint64_t hash, int stage)
+{
+    index_prefetch(engine->index, hash, stage, prefetch_media);
+}
+
+struct index *
+engine_index(struct engine *engine)
+{
+    return engine->index;
+}
+
+struct log *
+engine_log(struct engine *engine)
+{
+    return engine->log;
+}
+
+bool
+engine_record_at(struct engine *engine, index_loc loc, struct log_record *record)
+{
+    return log_peek(engine->log, loc & INDEX_LOC_OFF_MASK, record);
+}
+
+fl_status
+engine_find(struct engine *engine, struct fl_key key, uint64_t hash, uint64_t at_lsn,
+            uint64_t now_ms, index_loc *loc, struct log_record *record)
+{
+    if (!index_find(engine->index, hash, key, at_lsn, loc)) {
+        return FL_NOT_FOUND;
+    }
+    const fl_status status =
+        log_decode(engine->log, *loc & INDEX_LOC_OFF_MASK, engine->user.verify_reads, record);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    return record->deadline_ms != 0 && record->deadline_ms <= now_ms ? FL_NOT_FOUND : FL_OK;
+}
+
+fl_status
+engine_value(struct engine *engine, index_loc loc, const struct log_record *record,
+             struct fl_bytes *value, struct log_segment **segment)
+{
+    struct log_blob_ref ref;
+    uint32_t block = 0;
+
+    if (record->kind != LOG_KIND_PUT_BLOB) {
+        *segment = log_segment_at(engine->log, loc & INDEX_LOC_OFF_MASK, &block);
+        *value = record->value;
+        return FL_OK;
+    }
+    if (!log_blob_ref_decode(record->value, &ref)) {
+        return FL_FAIL(FL_CORRUPT, "the reference to a big value does not decode");
+    }
+    *segment = log_blob_segment(engine->log, &ref);
+    return log_blob_view(engine->log, &ref, engine->user.verify_reads, value);
+}
+
+fl_status
+engine_pin(struct engine *engine, uint64_t *lsn)
+{
+    pthread_mutex_lock(&engine->commit_lock);
+    *lsn = engine->lsn_published;
+    const fl_status status = index_pin(engine->index, *lsn);
+
+    pthread_mutex_unlock(&engine->commit_lock);
+    return status;
+}
+
+void
+engine_unpin(struct engine *engine, uint64_t lsn)
+{
+    pthread_mutex_lock(&engine->commit_lock);
+    index_unpin(engine->index, lsn);
+    pthread_mutex_unlock(&engine->commit_lock);
+    atomic_store(&engine->unblock, true);
+    engine_keeper_kick(engine);
+}
+
+uint64_t
+engine_random(struct engine *engine)
+{
+    /* splitmix64 over a counter. */
+    uint64_t z = atomic_fetch_add_explicit(&engine->random_state, UINT64_C(0x9E3779B97F4A7C15),
+                                           memory_order_relaxed);
+
+    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return z ^ (z >> 31);
+}

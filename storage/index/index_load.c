@@ -1,0 +1,248 @@
+/* The index: loading on open, by several threads at once. */
+#include "storage/index/index.h"
+
+#include "base/fail.h"
+#include "base/mem.h"
+#include "storage/index/index_internal.h"
+
+enum { LOAD_IDS = 4096 /* a shard takes so many ids at a time */ };
+
+struct index_load_shard {
+    struct hash hash;
+    uint32_t id_next; /* ids of its own, up to id_end */
+    uint32_t id_end;
+    uint64_t lsn_max;
+} __attribute__((aligned(128)));
+
+struct index_load {
+    pthread_mutex_t lock; /* for taking ids */
+    unsigned shards;
+    unsigned bits;
+    struct index_load_shard shard[INDEX_LOAD_SHARDS_MAX];
+};
+
+unsigned
+index_load_shard(const struct index *index, uint64_t hash)
+{
+    return (unsigned)((hash >> 1) >> (63 - index->load->bits));
+}
+
+const struct hash *
+index_hash_for(const struct index *index, const struct index_state *state, uint64_t key_hash)
+{
+    return __builtin_expect(index->load == NULL, 1)
+               ? &state->hash
+               : &index->load->shard[index_load_shard(index, key_hash)].hash;
+}
+
+void
+index_load_abandon(struct index *index)
+{
+    struct index_load *load = index->load;
+
+    if (load == NULL) {
+        return;
+    }
+    for (unsigned s = 0; s < load->shards; s++) {
+        hash_deinit(&load->shard[s].hash);
+    }
+    pthread_mutex_destroy(&load->lock);
+    mem_free(load);
+    index->load = NULL;
+}
+
+fl_status
+index_load_begin(struct index *index, unsigned shards)
+{
+    FL_ASSERT(index->load == NULL && shards > 0 && shards <= INDEX_LOAD_SHARDS_MAX &&
+              (shards & (shards - 1)) == 0);
+    struct index_load *load = mem_alloc_zero(sizeof(*load));
+
+    if (load == NULL) {
+        return FL_FAIL(FL_NO_MEMORY, "no memory to load the index");
+    }
+    pthread_mutex_init(&load->lock, NULL);
+    load->bits = (unsigned)__builtin_ctz(shards);
+    index->load = load;
+    for (; load->shards < shards; load->shards++) {
+        const fl_status status = hash_init(&load->shard[load->shards].hash,
+                                           &index_state(index)->store, index->epoch, load->bits);
+
+        if (status != FL_OK) {
+            hash_deinit(&load->shard[load->shards].hash);
+            index_load_abandon(index);
+            return status;
+        }
+    }
+    return FL_OK;
+}
+
+static fl_status
+load_take_ids(struct index *index, struct index_load_shard *shard)
+{
+    struct arena *words = &index_state(index)->entries.words;
+
+    pthread_mutex_lock(&index->load->lock);
+    const uint32_t next = atomic_load_explicit(&words->next, memory_order_relaxed);
+    const fl_status status = arena_commit(words, (uint64_t)next + LOAD_IDS);
+
+    if (status == FL_OK) {
+        atomic_store_explicit(&words->next, next + LOAD_IDS, memory_order_relaxed);
+        shard->id_next = next;
+        shard->id_end = next + LOAD_IDS;
+    }
+    pthread_mutex_unlock(&index->load->lock);
+    return status;
+}
+
+fl_status
+index_load_put(struct index *index, uint64_t hash, struct fl_key key, index_loc loc, uint64_t lsn)
+{
+    struct index_load_shard *shard = &index->load->shard[index_load_shard(index, hash)];
+    struct index_state *state = index_state(index);
+    struct index_search search = {index, state, &key, 0};
+    const uint32_t id = hash_find(&shard->hash, hash, index_search_match, &search);
+
+    shard->lsn_max = lsn > shard->lsn_max ? lsn : shard->lsn_max;
+    if (id != 0) {
+        const bool newer = lsn > index_lsn_at(index, search.word);
+
+        if (newer) {
+            entries_store(&state->entries, id, loc);
+        }
+        index_dead(index, newer ? search.word : loc);
+        return FL_OK;
+    }
+    fl_status status = hash_reserve(&shard->hash, 1);
+
+    if (status == FL_OK && shard->id_next == shard->id_end) {
+        status = load_take_ids(index, shard);
+    }
+    if (status != FL_OK) {
+        return status;
+    }
+    entries_store(&state->entries, shard->id_next, loc);
+    hash_insert(&shard->hash, hash, shard->id_next++);
+    return FL_OK;
+}
+
+/* ---- finishing ---- */
+
+struct load_finish {
+    struct index *index;
+    struct index_state *state;
+    bool (*drop)(void *context, index_loc loc, uint64_t lsn, struct fl_key key);
+    struct sort_item *items;
+    size_t count;
+    size_t dropped;
+};
+
+static bool
+finish_drops(const struct load_finish *finish, index_loc loc, const struct fl_key *key)
+{
+    const struct index *index = finish->index;
+
+    return (loc & INDEX_LOC_TOMBSTONE) != 0 ||
+           (finish->drop != NULL &&
+            finish->drop(index->media.context, loc, index_lsn_at(index, loc), *key));
+}
+
+/* Sort out what stays, and note it. */
+static void
+finish_collect(struct load_finish *finish)
+{
+    struct index_state *state = finish->state;
+    const uint32_t next = atomic_load(&state->entries.words.next);
+
+    for (uint32_t id = 1; id < next; id++) {
+        const index_loc loc = entries_load(&state->entries, id);
+        struct fl_key key = {0};
+
+        if (loc == 0) {
+            entries_free(&state->entries, id);
+            continue;
+        }
+        const bool readable = index_key_at(finish->index, loc, &key);
+
+        if (!readable || finish_drops(finish, loc, &key)) {
+            entries_free(&state->entries, id);
+            index_dead(finish->index, loc);
+            finish->dropped++;
+            continue;
+        }
+        index_count_add(finish->index, key.space, 1);
+        finish->items[finish->count++] = (struct sort_item){0, id, 0};
+    }
+}
+
+static void
+finish_key(void *context, const struct sort_item *item, struct fl_key *key)
+{
+    const struct load_finish *finish = context;
+
+    if (!order_key(&finish->state->order, item->id, key)) {
+        *key = fl_key_in(UINT8_MAX, "", 0);
+    }
+}
+
+static bool
+finish_keeps(void *context, uint32_t id)
+{
+    const struct index_state *state = context;
+
+    return (entries_load(&state->entries, id) & ENTRY_FREE) == 0;
+}
+
+/* One hash of the shards' hashes. */
+static fl_status
+load_join(struct index *index)
+{
+    struct index_load *load = index->load;
+    struct hash *parts[INDEX_LOAD_SHARDS_MAX];
+
+    for (unsigned s = 0; s < load->shards; s++) {
+        parts[s] = &load->shard[s].hash;
+    }
+    const fl_status status = hash_join(&index_state(index)->hash, parts, load->shards);
+
+    if (status == FL_OK) {
+        index_load_abandon(index);
+    }
+    return status;
+}
+
+fl_status
+index_load_finish(struct index *index, unsigned threads,
+                  bool (*drop)(void *context, index_loc loc, uint64_t lsn, struct fl_key key))
+{
+    struct index_state *state = index_state(index);
+    struct index_load *load = index->load;
+    struct load_finish finish = {.index = index, .state = state, .drop = drop};
+    const uint32_t next = atomic_load(&state->entries.words.next);
+
+    for (unsigned s = 0; s < load->shards; s++) {
+        const uint64_t lsn = load->shard[s].lsn_max;
+
+        index->lsn_max = lsn > index->lsn_max ? lsn : index->lsn_max;
+    }
+    fl_status status = load_join(index);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    finish.items = mem_alloc(2 * (size_t)next * sizeof(finish.items[0]));
+    if (finish.items == NULL) {
+        return FL_FAIL(FL_NO_MEMORY, "no memory to sort the index");
+    }
+    finish_collect(&finish);
+    if (finish.dropped > 0) {
+        hash_sweep(&state->hash, finish_keeps, state);
+    }
+    status = order_reserve(&state->order, finish.count);
+    if (status == FL_OK) {
+        sort_keys(finish.items, finish.items + next, finish.count, 0, finish_key, &finish);
+        status = order_build(&state->order, finish.items, finish.count, threads);
+    }
+    mem_free(finish.items);
+    return status;
+}

@@ -1,0 +1,243 @@
+/* The order: a B+-tree of entry ids by (space, key bytes). It holds no keys, only heads: a few bytes of each key
+ * behind the bytes that all keys of the node share.
+ *
+ *   leaf   512 bytes: slots {head 32 bits, id 32 bits} in key order; the shared prefix at its end
+ *   inner  4 KiB: children, each with a 16-byte head that parts it from the child before
+ *
+ * Heads of keys in child i-1 <= head i <= heads of keys in child i. Where a key's head equals head i, the smallest key
+ * of child i decides, read through the leaf's first entry. So separators need no room of their own, however long
+ * keys are, and keys are read from media only where heads tie. When a node with ties is split, its halves take
+ * the longer prefix that they share, and with it better heads.
+ *
+ * New entries wait in a ring and are merged in sorted batches: by a scan (which must see them), by
+ * index_maintain() in a background thread, or by the writer when the ring is full. Sorted insertions find the
+ * upper nodes in cache and fetch leaves ahead.
+ *
+ * Threads: `lock` shared for reading, exclusive for changing; the ring has one producer, the writer, and one
+ * consumer, whoever holds merge_lock. Order of locks: merge_lock, lock.
+ */
+#ifndef FL_STORAGE_INDEX_ORDER_H
+#define FL_STORAGE_INDEX_ORDER_H
+
+#include "storage/index/arena.h"
+#include "storage/index/entry.h"
+#include "storage/index/index.h"
+#include "storage/index/key.h"
+#include "storage/index/sort.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    ORDER_LEAF_BYTES = 512,
+    ORDER_LEAF_SLOTS = 62,
+    ORDER_INNER_BYTES = 4096,
+    ORDER_INNER_CHILDREN = 194,
+    ORDER_PREFIX_MAX = 192, /* bytes; what keys share beyond them is compared through media */
+    ORDER_HEIGHT_MAX = 12,
+    ORDER_RING = 32768, /* entries that may wait */
+    ORDER_BATCH = 4096, /* merged at a time: bounds how long a scan or the writer can be held up */
+    ORDER_SLICE = 16,   /* inserted under one holding of the lock */
+};
+
+struct leaf {
+    uint16_t count;
+    uint16_t prefix_len; /* bytes that all its keys share, the space's included */
+    uint32_t next; /* leaf after it in key order; 0: none. Of a free leaf: the next free one */
+    uint32_t prev;
+    uint32_t unused;
+    uint64_t slots[ORDER_LEAF_SLOTS]; /* head << 32 | id; the prefix covers the last ones */
+};
+
+typedef unsigned __int128 order_head;
+
+struct inner {
+    uint16_t count; /* children */
+    uint16_t prefix_len;
+    uint32_t next_free;
+    uint8_t prefix[ORDER_PREFIX_MAX];
+    uint32_t children[ORDER_INNER_CHILDREN];
+    uint64_t heads[ORDER_INNER_CHILDREN]
+                  [2]; /* 16 bytes, big-endian order; the first child's is not used */
+};
+
+_Static_assert(sizeof(struct leaf) == ORDER_LEAF_BYTES, "leaves fill their items");
+_Static_assert(sizeof(struct inner) <= ORDER_INNER_BYTES, "inner nodes fit their items");
+
+struct order_path {
+    struct {
+        uint32_t node;
+        unsigned place;
+    } at[ORDER_HEIGHT_MAX]; /* by level, 1 above the leaves */
+    uint32_t leaf;
+};
+
+/* A batch on its way into the tree; the merger's. */
+struct order_batch {
+    struct sort_item items[ORDER_BATCH];
+    struct sort_item scratch[ORDER_BATCH];
+    struct fl_key keys[ORDER_BATCH];
+};
+
+struct order {
+    struct entries *entries;
+    const struct index_media *media;
+
+    pthread_rwlock_t lock;
+    struct arena leaves;
+    struct arena inners;
+    uint32_t leaf_free, inner_free; /* chains of free nodes */
+    _Atomic uint32_t leaves_free, inners_free;
+    uint32_t root;               /* a leaf if height is 0 */
+    unsigned height;             /* levels of inner nodes */
+    uint32_t leaf_last_appended; /* appending there: split it full */
+    uint64_t count;              /* slots in the tree */
+    struct arena placed;         /* a bit an entry id: it is in the tree */
+
+    pthread_mutex_t merge_lock;
+    uint32_t *ring;
+    struct order_batch *batch;
+    _Atomic uint64_t ring_head __attribute__((aligned(64))); /* merged up to here */
+    _Atomic uint64_t ring_tail __attribute__((aligned(64)));
+};
+
+FL_NODISCARD fl_status order_init(struct order *order, struct entries *entries,
+                                  const struct index_media *media, uint64_t ids_max);
+void order_deinit(struct order *order);
+
+/* W. Room for `count` more entries beside those that wait. FL_NO_MEMORY. */
+FL_NODISCARD fl_status order_reserve(struct order *order, uint64_t count);
+
+/* W. There must be room. The entry's word is set. */
+void order_add(struct order *order, uint32_t id);
+
+/* W. Take out an entry whose word is LEAVING and still holds a loc of its key. True: it is out, the id is the
+ * caller's; false: it waits in the ring: the word has lost its loc, whoever merges gives the id back. */
+bool order_remove(struct order *order, const struct fl_key *key, uint32_t id);
+
+/* Any thread, inside an epoch section. Merge one batch; false: nothing waits. */
+bool order_merge(struct order *order);
+/* Merge all that waits now. */
+void order_merge_all(struct order *order);
+uint64_t order_waiting(const struct order *order);
+
+/* R. Walk from `from`, as index_scan() says, over the entries of its space. visit() is called under the shared
+ * lock and returns false to stop. */
+void order_scan(struct order *order, const struct fl_key *from, bool inclusive,
+                enum index_direction direction, bool (*visit)(void *context, uint32_t id),
+                void *context);
+
+/* R. An entry of `space`, any, by `random`; 0: none. */
+uint32_t order_random(struct order *order, uint8_t space, uint64_t random);
+
+/* No readers. Build the tree of the ids in `items` (sorted); it must be empty. */
+FL_NODISCARD fl_status order_build(struct order *order, struct sort_item *items, uint64_t count,
+                                   unsigned threads);
+
+/* W, nothing waits. Check the tree: FL_CORRUPT with what is wrong. */
+FL_NODISCARD fl_status order_verify(struct order *order);
+
+uint64_t order_dram_bytes(const struct order *order);
+
+/* ---- shared by the order's own files ---- */
+
+static inline struct leaf *
+order_leaf(const struct order *order, uint32_t node)
+{
+    return (struct leaf *)arena_at(&order->leaves, node);
+}
+
+static inline struct inner *
+order_inner(const struct order *order, uint32_t node)
+{
+    return (struct inner *)arena_at(&order->inners, node);
+}
+
+static inline uint8_t *
+leaf_prefix(struct leaf *leaf)
+{
+    return (uint8_t *)leaf + ORDER_LEAF_BYTES - leaf->prefix_len;
+}
+
+static inline unsigned
+leaf_room(unsigned prefix_len)
+{
+    return ORDER_LEAF_SLOTS - (prefix_len + 7) / 8;
+}
+
+static inline uint32_t
+slot_head(uint64_t slot)
+{
+    return (uint32_t)(slot >> 32);
+}
+
+/* The entry's key; false: it can't be read. */
+static inline bool
+order_key(const struct order *order, uint32_t id, struct fl_key *key)
+{
+    const index_loc loc = entry_key_loc(entries_load(order->entries, id));
+
+    return loc != 0 && order->media->key_at(order->media->context, loc, key);
+}
+
+static inline bool
+order_placed(const struct order *order, uint32_t id)
+{
+    return (((uint64_t *)arena_at(&order->placed, id / 64))[0] >> (id % 64) & 1) != 0;
+}
+
+static inline void
+order_set_placed(struct order *order, uint32_t id, bool placed)
+{
+    uint64_t *word = arena_at(&order->placed, id / 64);
+    const uint64_t bit = UINT64_C(1) << (id % 64);
+
+    *word = placed ? *word | bit : *word & ~bit;
+}
+
+uint32_t order_leaf_take(struct order *order);
+void order_leaf_give(struct order *order, uint32_t node);
+uint32_t order_inner_take(struct order *order);
+void order_inner_give(struct order *order, uint32_t node);
+
+/* Smallest (that can be read) or largest key below a node of `level`, 0: a leaf. False: none can be read. */
+bool order_min_key(const struct order *order, uint32_t node, unsigned level, struct fl_key *key);
+bool order_max_key(const struct order *order, uint32_t node, unsigned level, struct fl_key *key);
+
+/* Slot number where `key` is or belongs. */
+unsigned leaf_place(const struct order *order, struct leaf *leaf, const struct fl_key *key);
+/* Keep only the first `len` bytes of the prefix, and extend the heads to match. */
+void leaf_shrink(struct leaf *leaf, unsigned len);
+/* Where heads tie and the keys share more than the prefix: take the longer prefix. */
+void leaf_sharpen(const struct order *order, struct leaf *leaf);
+
+/* Child number that `key` belongs to. */
+unsigned inner_place(const struct order *order, const struct inner *inner, unsigned level,
+                     const struct fl_key *key);
+void inner_shrink(struct inner *inner, unsigned len);
+void inner_sharpen(const struct order *order, struct inner *inner, unsigned level);
+order_head key_head16(const struct fl_key *key, uint32_t skip);
+
+static inline order_head
+inner_head(const struct inner *inner, unsigned i)
+{
+    return (order_head)inner->heads[i][0] << 64 | inner->heads[i][1];
+}
+
+static inline void
+inner_set_head(struct inner *inner, unsigned i, order_head head)
+{
+    inner->heads[i][0] = (uint64_t)(head >> 64);
+    inner->heads[i][1] = (uint64_t)head;
+}
+
+/* How many of the prefix's bytes `key` begins with; order < 0, > 0 if it differs there. */
+unsigned order_prefix_common(const uint8_t *prefix, unsigned prefix_len, const struct fl_key *key,
+                             int *order_out);
+
+/* Under the exclusive lock. */
+void order_insert(struct order *order, const struct fl_key *key, uint32_t id);
+
+#endif

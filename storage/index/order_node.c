@@ -1,0 +1,373 @@
+/* The nodes of the order: searching them, and keeping their heads sharp. */
+#include "base/fail.h"
+#include "storage/index/order.h"
+
+#include <string.h>
+
+/* ---- giving and taking nodes ---- */
+
+uint32_t
+order_leaf_take(struct order *order)
+{
+    uint32_t node = order->leaf_free;
+
+    if (node != 0) {
+        order->leaf_free = order_leaf(order, node)->next;
+        atomic_fetch_sub_explicit(&order->leaves_free, 1, memory_order_relaxed);
+    } else {
+        node = arena_take(&order->leaves);
+    }
+    memset(order_leaf(order, node), 0, offsetof(struct leaf, slots));
+    return node;
+}
+
+void
+order_leaf_give(struct order *order, uint32_t node)
+{
+    order_leaf(order, node)->next = order->leaf_free;
+    order->leaf_free = node;
+    atomic_fetch_add_explicit(&order->leaves_free, 1, memory_order_relaxed);
+}
+
+uint32_t
+order_inner_take(struct order *order)
+{
+    uint32_t node = order->inner_free;
+
+    if (node != 0) {
+        order->inner_free = order_inner(order, node)->next_free;
+        atomic_fetch_sub_explicit(&order->inners_free, 1, memory_order_relaxed);
+    } else {
+        node = arena_take(&order->inners);
+    }
+    order_inner(order, node)->count = 0;
+    order_inner(order, node)->prefix_len = 0;
+    return node;
+}
+
+void
+order_inner_give(struct order *order, uint32_t node)
+{
+    order_inner(order, node)->next_free = order->inner_free;
+    order->inner_free = node;
+    atomic_fetch_add_explicit(&order->inners_free, 1, memory_order_relaxed);
+}
+
+/* ---- keys and heads ---- */
+
+bool
+order_min_key(const struct order *order, uint32_t node, unsigned level, struct fl_key *key)
+{
+    for (; level > 0; level--) {
+        node = order_inner(order, node)->children[0];
+    }
+    const struct leaf *leaf = order_leaf(order, node);
+
+    for (unsigned i = 0; i < leaf->count; i++) {
+        if (order_key(order, (uint32_t)leaf->slots[i], key)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool
+order_max_key(const struct order *order, uint32_t node, unsigned level, struct fl_key *key)
+{
+    for (; level > 0; level--) {
+        const struct inner *inner = order_inner(order, node);
+
+        node = inner->children[inner->count - 1];
+    }
+    const struct leaf *leaf = order_leaf(order, node);
+
+    for (unsigned i = leaf->count; i-- > 0;) {
+        if (order_key(order, (uint32_t)leaf->slots[i], key)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+order_head
+key_head16(const struct fl_key *key, uint32_t skip)
+{
+    return (order_head)key_head8(key, skip) << 64 | key_head8(key, skip + 8);
+}
+
+unsigned
+order_prefix_common(const uint8_t *prefix, unsigned prefix_len, const struct fl_key *key,
+                    int *order_out)
+{
+    const unsigned len = prefix_len < key_len(key) ? prefix_len : key_len(key);
+
+    *order_out = 0;
+    if (prefix_len == 0) {
+        return 0;
+    }
+    if (prefix[0] != key->space) {
+        *order_out = key->space < prefix[0] ? -1 : 1;
+        return 0;
+    }
+    const uint8_t *bytes = key->ptr;
+
+    if (len == prefix_len && (len == 1 || memcmp(prefix + 1, bytes, len - 1) == 0)) {
+        return prefix_len;
+    }
+    unsigned i = 1;
+
+    while (i < len && prefix[i] == bytes[i - 1]) {
+        i++;
+    }
+    *order_out = i == len ? -1 : (bytes[i - 1] < prefix[i] ? -1 : 1);
+    return i;
+}
+
+/* The head of a key that begins with `prefix` and whose head behind it is `head`, as seen `dropped` bytes
+ * before. */
+static uint32_t
+head4_lengthen(const uint8_t *prefix, unsigned dropped, uint32_t head)
+{
+    uint32_t front = 0;
+
+    for (unsigned i = 0; i < 4; i++) {
+        front = front << 8 | (i < dropped ? prefix[i] : 0);
+    }
+    return dropped < 4 ? front | head >> (8 * dropped) : front;
+}
+
+static order_head
+head16_lengthen(const uint8_t *prefix, unsigned dropped, order_head head)
+{
+    order_head front = 0;
+
+    for (unsigned i = 0; i < 16; i++) {
+        front = front << 8 | (i < dropped ? prefix[i] : 0);
+    }
+    return dropped < 16 ? front | head >> (8 * dropped) : front;
+}
+
+/* ---- leaves ---- */
+
+static inline unsigned
+leaf_lower(const struct leaf *leaf, uint64_t slot)
+{
+    const uint64_t *base = leaf->slots;
+    unsigned n = leaf->count;
+
+    if (n == 0) {
+        return 0;
+    }
+    while (n > 1) {
+        const unsigned half = n / 2;
+
+        base += base[half - 1] < slot ? half : 0;
+        n -= half;
+    }
+    return (unsigned)(base - leaf->slots) + (*base < slot);
+}
+
+unsigned
+leaf_place(const struct order *order, struct leaf *leaf, const struct fl_key *key)
+{
+    int difference;
+
+    order_prefix_common(leaf_prefix(leaf), leaf->prefix_len, key, &difference);
+    if (difference != 0) {
+        return difference < 0 ? 0 : leaf->count;
+    }
+    const uint32_t head = key_head4(key, leaf->prefix_len);
+    unsigned lo = leaf_lower(leaf, (uint64_t)head << 32);
+    unsigned hi = lo;
+
+    while (hi < leaf->count && slot_head(leaf->slots[hi]) == head) {
+        hi++;
+    }
+    while (lo < hi) {
+        const unsigned mid = (lo + hi) / 2;
+        struct fl_key other;
+
+        /* A key that can't be read counts as the greater. */
+        if (order_key(order, (uint32_t)leaf->slots[mid], &other) &&
+            key_compare(&other, key, leaf->prefix_len) < 0) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    return lo;
+}
+
+void
+leaf_shrink(struct leaf *leaf, unsigned len)
+{
+    const unsigned dropped = leaf->prefix_len - len;
+    uint8_t prefix[ORDER_PREFIX_MAX];
+
+    memcpy(prefix, leaf_prefix(leaf), leaf->prefix_len);
+    for (unsigned i = 0; i < leaf->count; i++) {
+        const uint64_t slot = leaf->slots[i];
+        const uint32_t head = head4_lengthen(prefix + len, dropped, slot_head(slot));
+
+        leaf->slots[i] = (uint64_t)head << 32 | (uint32_t)slot;
+    }
+    leaf->prefix_len = (uint16_t)len;
+    memcpy(leaf_prefix(leaf), prefix, len);
+}
+
+static bool
+leaf_has_ties(const struct leaf *leaf)
+{
+    for (unsigned i = 1; i < leaf->count; i++) {
+        if (slot_head(leaf->slots[i]) == slot_head(leaf->slots[i - 1])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Bytes that the keys between two of them share, as far as a prefix may go. */
+static unsigned
+prefix_common(const struct fl_key *first, const struct fl_key *last)
+{
+    const uint32_t common = key_common(first, last, 0);
+
+    return common < ORDER_PREFIX_MAX ? common : ORDER_PREFIX_MAX;
+}
+
+void
+leaf_sharpen(const struct order *order, struct leaf *leaf)
+{
+    struct fl_key keys[ORDER_LEAF_SLOTS];
+    unsigned len;
+
+    if (!leaf_has_ties(leaf)) {
+        return;
+    }
+    for (unsigned i = 0; i < leaf->count; i++) {
+        __builtin_prefetch(entries_word(order->entries, (uint32_t)leaf->slots[i]));
+    }
+    if (!order_key(order, (uint32_t)leaf->slots[0], &keys[0]) ||
+        !order_key(order, (uint32_t)leaf->slots[leaf->count - 1], &keys[leaf->count - 1])) {
+        return;
+    }
+    len = prefix_common(&keys[0], &keys[leaf->count - 1]);
+    if (len <= leaf->prefix_len || leaf->count > leaf_room(len)) {
+        return;
+    }
+    for (unsigned i = 1; i + 1 < leaf->count; i++) {
+        if (!order_key(order, (uint32_t)leaf->slots[i], &keys[i])) {
+            return;
+        }
+    }
+    for (unsigned i = 0; i < leaf->count; i++) {
+        const uint32_t head = key_head4(&keys[i], len);
+
+        leaf->slots[i] = (uint64_t)head << 32 | (uint32_t)leaf->slots[i];
+    }
+    leaf->prefix_len = (uint16_t)len;
+    for (unsigned i = 0; i < len; i++) {
+        leaf_prefix(leaf)[i] = key_byte(&keys[0], i);
+    }
+}
+
+/* ---- inner nodes ---- */
+
+/* The first child from 1 on whose head is >= (or, above, >) head; count if there is none. */
+static unsigned
+inner_lower(const struct inner *inner, order_head head, bool above)
+{
+    unsigned lo = 1;
+    unsigned n = inner->count > 0 ? inner->count - 1U : 0;
+
+    while (n > 0) {
+        const unsigned half = n / 2;
+        const order_head there = inner_head(inner, lo + half);
+        const bool right = above ? there <= head : there < head;
+
+        lo = right ? lo + half + 1 : lo;
+        n = right ? n - half - 1 : half;
+    }
+    return lo;
+}
+
+unsigned
+inner_place(const struct order *order, const struct inner *inner, unsigned level,
+            const struct fl_key *key)
+{
+    int difference;
+
+    order_prefix_common(inner->prefix, inner->prefix_len, key, &difference);
+    if (difference != 0) {
+        return difference < 0 ? 0 : inner->count - 1U;
+    }
+    const order_head head = key_head16(key, inner->prefix_len);
+    unsigned lo = inner_lower(inner, head, false);
+
+    if (lo == inner->count || inner_head(inner, lo) != head) {
+        return lo - 1;
+    }
+    unsigned hi = inner_lower(inner, head, true);
+
+    /* Tied: the last child whose smallest key is not above `key`. */
+    while (lo < hi) {
+        const unsigned mid = (lo + hi) / 2;
+        struct fl_key other;
+
+        if (order_min_key(order, inner->children[mid], level - 1, &other) &&
+            key_compare(&other, key, inner->prefix_len) <= 0) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    return lo - 1;
+}
+
+void
+inner_shrink(struct inner *inner, unsigned len)
+{
+    const unsigned dropped = inner->prefix_len - len;
+
+    for (unsigned i = 1; i < inner->count; i++) {
+        inner_set_head(inner, i,
+                       head16_lengthen(inner->prefix + len, dropped, inner_head(inner, i)));
+    }
+    inner->prefix_len = (uint16_t)len;
+}
+
+void
+inner_sharpen(const struct order *order, struct inner *inner, unsigned level)
+{
+    struct fl_key first;
+    struct fl_key last;
+    bool ties = false;
+
+    for (unsigned i = 2; i < inner->count && !ties; i++) {
+        ties = inner_head(inner, i) == inner_head(inner, i - 1);
+    }
+    if (!ties || !order_min_key(order, inner->children[0], level - 1, &first) ||
+        !order_max_key(order, inner->children[inner->count - 1U], level - 1, &last)) {
+        return;
+    }
+    const unsigned len = prefix_common(&first, &last);
+    uint64_t heads[ORDER_INNER_CHILDREN][2];
+
+    if (len <= inner->prefix_len) {
+        return;
+    }
+    for (unsigned i = 1; i < inner->count; i++) {
+        struct fl_key key;
+
+        if (!order_min_key(order, inner->children[i], level - 1, &key)) {
+            return;
+        }
+        heads[i][0] = key_head8(&key, len);
+        heads[i][1] = key_head8(&key, len + 8);
+    }
+    memcpy(&inner->heads[1], &heads[1], (inner->count - 1U) * sizeof(heads[0]));
+    for (unsigned i = 0; i < len; i++) {
+        inner->prefix[i] = key_byte(&first, i);
+    }
+    inner->prefix_len = (uint16_t)len;
+}
