@@ -14,8 +14,9 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -286,12 +287,27 @@ address_is_aligned_as_asked(void **state)
     }
 }
 
+/* The sanitizers lay claim to most of the address space. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
 static void
 terabyte_of_address_space_is_reserved_and_free(void **state)
 {
     struct fixture *f = *state;
     struct nosync_map *map;
 
+    if (SANITIZED) {
+        skip();
+    }
     f->request.size_bytes_max = UINT64_C(1) << 40;
     map = place_open(&f->request);
     assert_int_equal(nosync_fault_in(map, 0, PLACE_BLOCK), FL_OK);
@@ -306,13 +322,9 @@ no_address_space_is_no_memory(void **state)
     struct rlimit before;
     struct rlimit tight;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    skip(); /* the sanitizers' own reservations are over any limit */
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-    skip();
-#endif
-#endif
+    if (SANITIZED) {
+        skip();
+    }
     assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
     tight = before;
     tight.rlim_cur = UINT64_C(4) << 30;
@@ -436,15 +448,15 @@ child_of_fork_has_no_mapping(void **state)
         const pid_t child = fork();
 
         if (child == 0) {
-            const struct rlimit no_core = {0, 0};
+            unsigned char resident;
+            const bool gone = mincore((void *)(uintptr_t)map->media.base, 4096, &resident) != 0 &&
+                              errno == ENOMEM;
 
-            (void)setrlimit(RLIMIT_CORE, &no_core);
-            (void)signal(SIGSEGV, SIG_DFL);
-            _exit(*(const volatile uint8_t *)map->media.base);
+            _exit(gone ? 0 : 1);
         }
         assert_int_equal(waitpid(child, &status, 0), child);
-        assert_true(WIFSIGNALED(status));
-        assert_int_equal(WTERMSIG(status), SIGSEGV);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
         nosync_close(map);
     }
 }
