@@ -75,9 +75,11 @@ log_create(struct heap *heap, struct log **out)
     log->segments = mmap(NULL, log->blocks_max * sizeof(log->segments[0]), PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (log->segments == MAP_FAILED) {
+        const uint32_t blocks_max = log->blocks_max;
+
         log->segments = NULL;
         log_destroy(log);
-        return FL_FAIL(FL_NO_MEMORY, "states of %u segments", log->blocks_max);
+        return FL_FAIL(FL_NO_MEMORY, "states of %u segments", blocks_max);
     }
     *out = log;
     return FL_OK;
