@@ -10,9 +10,8 @@
  */
 #include "server/cmd.h"
 #include "server/cmd_util.h"
+#include "server/exec_keys.h"
 #include "server/key_iter.h"
-
-#include <string.h>
 
 struct range {
     struct fl_bytes prefix;
@@ -49,14 +48,6 @@ parse_options(struct call *call, unsigned first, struct range *range)
     return true;
 }
 
-static int
-compare(struct fl_bytes a, struct fl_bytes b)
-{
-    const int order = memcmp(a.ptr, b.ptr, a.len < b.len ? a.len : b.len);
-
-    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
-}
-
 static fl_status
 range_begin(const struct range *range, struct key_iter *iter)
 {
@@ -71,9 +62,9 @@ static bool
 range_holds(const struct range *range, struct fl_bytes key)
 {
     if (range->reverse) {
-        return range->start.len == 0 || compare(key, range->start) >= 0;
+        return range->start.len == 0 || key_compare(key, range->start) >= 0;
     }
-    return range->end.len == 0 || compare(key, range->end) <= 0;
+    return range->end.len == 0 || key_compare(key, range->end) <= 0;
 }
 
 /* The pair that the iterator stands on. False: its key has expired since, nothing was written. A value that is
