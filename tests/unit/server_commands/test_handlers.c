@@ -185,6 +185,13 @@ static const char *const lines[] = {
     "setrange none 5 x",
     "setrange none 90 x",
     "setrange timed 0 x",
+    "append huge x",
+    "getdel huge",
+    "getset huge v",
+    "set huge v xx get",
+    "getex huge pxat 1",
+    "setrange huge 50000 end",
+    "mget huge k",
     "strlen long",
     "ttl timed",
     "ttl none",
@@ -195,7 +202,9 @@ static const char *const lines[] = {
 static struct server *server;
 static struct resp_out out;
 static struct resp_reader reader;
-static char reply[16384];
+static char reply[256 * 1024];
+static char
+    huge[RESP_REFERENCE_BYTES_MIN + 1000]; /* kept in memory of its own by GETSET and its kin */
 
 static void
 seed_keys(void)
@@ -203,6 +212,8 @@ seed_keys(void)
     fake_reset();
     fake_put("k", "value", 0, 0);
     fake_put("k2", "second", 0, 0);
+    memset(huge, 'h', sizeof(huge) - 1);
+    fake_put("huge", huge, 0, 0);
     fake_put("n", "41", 0, 0);
     fake_put("timed", "t", NOW_MS + 50000, 0);
     fake_put("long", "0123456789012345678901234567890123456789012345678901234567890123456789", 0,
@@ -419,7 +430,7 @@ scan_page_by_page_meets_each_key_once(void **state)
         keys += (int)reader.nodes[page].count;
         pages++;
     } while (strncmp(line, "scan 0 ", 7) != 0);
-    assert_int_equal(keys, 5);
+    assert_int_equal(keys, 6);
     assert_int_equal(pages, 3);
     run("scan 77777");
     assert_int_equal(reply[0], '-');
