@@ -260,6 +260,15 @@ client_receive(struct fl_client *client, const struct client_patience *patience,
     fl_status failed = FL_OK;
     unsigned late_steps = 0;
 
+    if (!client->broken && resp_out_pending(&client->out) > 0) {
+        /* Even if a reply is here already: the server should work on the rest meanwhile. */
+        bool moved = false;
+        const fl_status status = send_some(client, &moved);
+
+        if (status != FL_OK && status != FL_CLOSED) {
+            failed = client_break(client, status);
+        }
+    }
     for (;;) {
         /* What arrived before the connection broke is as good as ever. */
         fl_status status = in_parse_reply(client, &received);
