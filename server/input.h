@@ -19,9 +19,9 @@ struct input {
     char *buf; /* NULL while nothing is left over */
     size_t len;
     size_t cap;
-    size_t pos;           /* bytes of buf that are executed */
-    struct fl_blob *blob; /* the streamed argument of the present request */
-    unsigned blob_arg;    /* its index; 0: none */
+    size_t pos;            /* bytes of buf that are executed */
+    struct fl_blob *blob;  /* the streamed argument of the present request */
+    unsigned blob_arg;     /* its index; 0: none */
     fl_status blob_status; /* why there is no blob for it: its bytes are dropped */
 };
 

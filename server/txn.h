@@ -1,4 +1,5 @@
-/* MULTI: the queue of commands. EXEC (cmd_txn.c) runs them inside one batch: one atomic durable frame. */
+/* MULTI: the queue of commands. EXEC (cmd_txn.c) runs them inside one batch: one atomic durable
+ * frame. */
 #ifndef FL_SERVER_TXN_H
 #define FL_SERVER_TXN_H
 
