@@ -37,19 +37,19 @@ struct call {
     const struct command *command; /* a subcommand's own entry where there is one */
     const struct fl_bytes *argv; /* argv[0]: the name as it was sent; valid during the call only */
     unsigned argc;
-    unsigned blob_arg; /* that argument was streamed: its ptr is NULL; see call_put_arg() */
-    struct fl_blob *blob;  /* its bytes, until a put takes them */
-    fl_status blob_status; /* why there is none: no space, say */
-    struct resp_out *out;   /* where the reply goes: resp_write_*(call->out, ...) */
-    struct fl_batch *batch; /* the tick's; handlers rarely need it */
-    uint64_t now_ms;        /* the store's clock, one value for the whole tick */
-    uint64_t ticket;        /* what the reply depends on so far: see struct fl_view */
-    size_t mark;            /* fl_batch_mark() before the command */
+    unsigned blob_arg;        /* that argument was streamed: its ptr is NULL; see call_put_arg() */
+    struct fl_blob *blob;     /* its bytes, until a put takes them */
+    fl_status blob_status;    /* why there is none: no space, say */
+    struct resp_out *out;     /* where the reply goes: resp_write_*(call->out, ...) */
+    struct fl_batch *batch;   /* the tick's; handlers rarely need it */
+    uint64_t now_ms;          /* the store's clock, one value for the whole tick */
+    uint64_t ticket;          /* what the reply depends on so far: see struct fl_view */
+    size_t mark;              /* fl_batch_mark() before the command */
     struct fl_bytes view_key; /* of the last call_get(): for reply_view() */
-    bool in_exec;           /* one of the commands of an EXEC */
-    bool wait;              /* call_wait() was called */
-    bool failed;            /* an error was replied */
-    bool no_space;          /* and it was for want of space: an EXEC is undone as a whole */
+    bool in_exec;             /* one of the commands of an EXEC */
+    bool wait;                /* call_wait() was called */
+    bool failed;              /* an error was replied */
+    bool no_space;            /* and it was for want of space: an EXEC is undone as a whole */
 };
 
 typedef void command_fn(struct call *call);
@@ -95,8 +95,8 @@ FL_NODISCARD fl_status call_put(struct call *call, struct fl_bytes key, struct f
 FL_NODISCARD fl_status call_put_arg(struct call *call, struct fl_bytes key, unsigned arg,
                                     const struct fl_put_options *options);
 
-/* The same with a blob that the handler has filled: APPEND and SETRANGE of a big value don't gather it in DRAM.
- * The call owns it, whatever is returned. */
+/* The same with a blob that the handler has filled: APPEND and SETRANGE of a big value don't
+ * gather it in DRAM. The call owns it, whatever is returned. */
 FL_NODISCARD fl_status call_put_blob(struct call *call, struct fl_bytes key, struct fl_blob *blob,
                                      const struct fl_put_options *options);
 

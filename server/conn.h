@@ -61,7 +61,7 @@ struct conn {
     struct hold hold;
     struct txn txn;
     struct txn_command *parked; /* a request that was parsed and must wait */
-    char *name; /* CLIENT SETNAME; NULL: none */
+    char *name;                 /* CLIENT SETNAME; NULL: none */
     char *lib_name, *lib_ver;
 };
 

@@ -16,8 +16,8 @@ struct scan_cursors;
 FL_NODISCARD fl_status scan_cursors_create(size_t cursors_max, struct scan_cursors **out);
 void scan_cursors_destroy(struct scan_cursors *cursors);
 
-/* Remember `next`, the first key not yet returned (copied). *id is never 0. The least recently
- * used one is evicted for it when the table is full. Errors: FL_NO_MEMORY. */
+/* Remember `next`, the first key not yet returned (copied). *id is never 0. The oldest
+ * one is evicted for it when the table is full. Errors: FL_NO_MEMORY. */
 FL_NODISCARD fl_status scan_cursors_put(struct scan_cursors *cursors, struct fl_bytes next,
                                         uint64_t *id);
 

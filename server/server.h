@@ -22,7 +22,6 @@ struct conn;
 struct dispatch;
 struct scan_cursors;
 
-
 #define SERVER_REDIS_VERSION "7.0.15" /* whose replies we give; clients look at it */
 
 enum {
@@ -41,8 +40,8 @@ enum server_stop {
 /* The commands executed since the last submit, and what is on its way to the medium: commit.c. */
 struct commit {
     struct fl_batch *batch;
-    uint64_t ticket_last;    /* of the last submit */
-    uint64_t ticket_durable; /* as last asked */
+    uint64_t ticket_last;                     /* of the last submit */
+    uint64_t ticket_durable;                  /* as last asked */
     uint64_t in_flight[COMMIT_IN_FLIGHT_MAX]; /* submitted and not yet durable */
     unsigned in_flight_count;
     bool failed; /* the store can't commit any more */
@@ -66,7 +65,8 @@ struct server {
     unsigned tick_commands;
     size_t tick_bytes;
 
-    struct conn *conns; /* all of them, newest first */
+    struct conn *running; /* whose requests are being executed; NULL: none */
+    struct conn *conns;   /* all of them, newest first */
     unsigned conns_count;
     unsigned conns_blocked;
     uint64_t conn_id_last;
@@ -88,13 +88,31 @@ struct server {
     int listeners[SERVER_LISTENERS_MAX];
     unsigned listeners_count;
     unsigned port_bound; /* the TCP port, also if it was ephemeral */
-    int unix_fd; /* one of the listeners; -1: none */
+    int unix_fd;         /* one of the listeners; -1: none */
     int signal_fd;
     enum server_stop stop;
+    bool reload; /* SIGHUP */
+    uint64_t cron_due_ms;
+    unsigned cron_turns;
+    int argc; /* of main(), for SIGHUP */
+    char **argv;
     char run_id[41];
     char config_path[OPTIONS_PATH_BYTES]; /* absolute */
     char executable[OPTIONS_PATH_BYTES];
 };
+
+/* Set up a zeroed server whose logger and signal_fd (-1: none) are set. After a failure too,
+ * server_deinit(). Owner: the store stays the caller's. */
+FL_NODISCARD fl_status server_init(struct server *server, const struct options *options,
+                                   struct fl_store *store);
+
+/* Open the listeners and the loop. */
+FL_NODISCARD fl_status server_start(struct server *server);
+
+/* Serve until stopped. Errors: FL_IO, the loop's. */
+FL_NODISCARD fl_status server_run(struct server *server);
+
+void server_deinit(struct server *server);
 
 /* Take the clocks, once a tick. */
 void server_tick_begin(struct server *server);
