@@ -1,0 +1,176 @@
+/* Options from files and command lines.
+ *
+ * The file's syntax is that of redis.conf, `name value`, which people and tools have at hand,
+ * with an equals sign allowed between. libinih was tried and left: its lines end at 200 bytes
+ * without a word (paths may have 1,023), it takes the colon of `bind ::1` for a separator, cuts
+ * a password at " ;", and knows no `name value`.
+ */
+#include "server/options.h"
+
+#include "base/fail.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char *
+trim(char *text)
+{
+    text += strspn(text, " \t");
+    size_t len = strlen(text);
+
+    while (len > 0 && strchr(" \t\r\n", text[len - 1]) != NULL) {
+        text[--len] = '\0';
+    }
+    return text;
+}
+
+/* A value may stand in quotes, to begin or end with blanks or be empty. */
+static char *
+unquote(char *value)
+{
+    const size_t len = strlen(value);
+
+    if (len >= 2 && (value[0] == '"' || value[0] == '\'') && value[len - 1] == value[0]) {
+        value[len - 1] = '\0';
+        return value + 1;
+    }
+    return value;
+}
+
+static fl_status
+load_line(struct options *options, char *line)
+{
+    char *name = trim(line);
+
+    if (name[0] == '\0' || name[0] == '#' || name[0] == ';' || name[0] == '[') {
+        return FL_OK; /* Section heads of INI files say nothing here. */
+    }
+    char *end = name + strcspn(name, " \t=");
+    char *value = end + strspn(end, " \t");
+
+    if (*value == '=') {
+        value++;
+    }
+    value = unquote(trim(value));
+    *end = '\0';
+    if (strcmp(name, "config") == 0) {
+        return FL_FAIL(FL_INVALID, "config: a file can't name another");
+    }
+    return options_set(options, name, value);
+}
+
+fl_status
+options_load(struct options *options, const char *path)
+{
+    FILE *file = fopen(path, "re");
+    fl_status status = FL_OK;
+    char *line = NULL;
+    size_t cap = 0;
+    unsigned number = 0;
+
+    if (file == NULL) {
+        return FL_FAIL_ERRNO(errno == ENOENT ? FL_NOT_FOUND : FL_IO, "configuration file %s", path);
+    }
+    while (status == FL_OK && getline(&line, &cap, file) >= 0) {
+        number++;
+        status = load_line(options, line);
+        if (status != FL_OK) {
+            char why[256];
+
+            snprintf(why, sizeof(why), "%s", fl_last_error());
+            status = FL_FAIL(FL_INVALID, "%s, line %u: %s", path, number, why);
+        }
+    }
+    if (status == FL_OK && ferror(file) != 0) {
+        status = FL_FAIL_ERRNO(FL_IO, "reading %s", path);
+    }
+    free(line);
+    fclose(file);
+    return status;
+}
+
+struct flag {
+    char name[64];
+    const char *value; /* NULL: the next argument */
+};
+
+/* Split "--name" or "--name=value". */
+static fl_status
+flag_split(const char *arg, struct flag *flag)
+{
+    const char *name = arg + 2;
+    const size_t len = strcspn(name, "=");
+
+    if (strncmp(arg, "--", 2) != 0 || len == 0 || len >= sizeof(flag->name)) {
+        return FL_FAIL(FL_INVALID, "'%s' is no flag; --help lists them", arg);
+    }
+    memcpy(flag->name, name, len);
+    flag->name[len] = '\0';
+    flag->value = name[len] == '=' ? name + len + 1 : NULL;
+    return FL_OK;
+}
+
+/* The first pass looks for the file and what needs no file, the second sets the rest. */
+static fl_status
+parse_pass(struct options *options, int argc, char **argv, bool first, enum options_action *action)
+{
+    for (int i = 1; i < argc; i++) {
+        struct flag flag;
+
+        if (i == 1 && argv[i][0] != '-') {
+            if (first) {
+                const fl_status status = options_set(options, "config", argv[i]);
+
+                if (status != FL_OK) {
+                    return status;
+                }
+            }
+            continue;
+        }
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            *action = OPTIONS_HELP;
+            return FL_OK;
+        }
+        if (strcmp(argv[i], "--version") == 0 || strcmp(argv[i], "-v") == 0) {
+            *action = OPTIONS_VERSION;
+            return FL_OK;
+        }
+        fl_status status = flag_split(argv[i], &flag);
+
+        if (status != FL_OK) {
+            return status;
+        }
+        if (flag.value == NULL && ++i < argc) {
+            flag.value = argv[i];
+        }
+        const bool is_config = strcmp(flag.name, "config") == 0;
+
+        if (flag.value == NULL) {
+            return FL_FAIL(FL_INVALID, "--%s: a value is missing", flag.name);
+        }
+        if (first == is_config) {
+            status = options_set(options, flag.name, flag.value);
+        }
+        if (status != FL_OK) {
+            return status;
+        }
+    }
+    return FL_OK;
+}
+
+fl_status
+options_parse(struct options *options, int argc, char **argv, enum options_action *action)
+{
+    *action = OPTIONS_RUN;
+    fl_status status = parse_pass(options, argc, argv, true, action);
+
+    if (status == FL_OK && *action == OPTIONS_RUN && options->config[0] != '\0') {
+        status = options_load(options, options->config);
+    }
+    if (status == FL_OK && *action == OPTIONS_RUN) {
+        status = parse_pass(options, argc, argv, false, action);
+    }
+    return status;
+}
