@@ -15,6 +15,9 @@ command_fn cmd_quit;
 command_fn cmd_reset;
 command_fn cmd_select;
 
+/* cmd_info.c */
+command_fn cmd_info;
+
 /* cmd_txn.c */
 command_fn cmd_discard;
 command_fn cmd_exec;

@@ -13,6 +13,9 @@ const struct command_handler command_handlers[COMMANDS_COUNT] = {
     [COMMAND_RESET] = {cmd_reset, HANDLER_NOT_QUEUED},
     [COMMAND_SELECT] = {cmd_select, 0},
 
+    /* cmd_info.c */
+    [COMMAND_INFO] = {cmd_info, 0},
+
     /* cmd_txn.c */
     [COMMAND_DISCARD] = {cmd_discard, HANDLER_NOT_QUEUED},
     [COMMAND_EXEC] = {cmd_exec, HANDLER_NOT_QUEUED},

@@ -1,5 +1,5 @@
-/* The loop over io_uring: multishot accept and receive into provided buffers, sends queued until the
- * next wait, so that a tick costs one system call however many sockets it serves. */
+/* The loop over io_uring: multishot accept and receive into provided buffers, sends queued until
+ * the next wait, so that a tick costs one system call however many sockets it serves. */
 #include "server/loop.h"
 
 #include "base/fail.h"

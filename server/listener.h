@@ -1,0 +1,22 @@
+/* The sockets that the server listens on. */
+#ifndef FL_SERVER_LISTENER_H
+#define FL_SERVER_LISTENER_H
+
+#include <faultline/status.h>
+
+struct server;
+
+/* Open what the options name: TCP on each address of `bind`, the unix socket. Sets
+ * server->listeners and port_bound. Errors: FL_INVALID (an address), FL_IO (in use, not
+ * permitted); nothing stays open then. */
+FL_NODISCARD fl_status listener_open_all(struct server *server);
+
+/* Give them to the loop. */
+FL_NODISCARD fl_status listener_start(struct server *server);
+
+void listener_close_all(struct server *server);
+
+/* The loop accepted `fd`; `tag` is the listener's place in server->listeners. */
+void listener_accepted(struct server *server, const int *listener, int fd);
+
+#endif
