@@ -8,7 +8,8 @@ TEXT_SUFFIXES = (".c", ".h", ".def", ".txt", ".md", ".cmake", ".in", ".py", ".sh
 
 
 def files(root, suffixes=TEXT_SUFFIXES):
-    """Paths from `root`, sorted, of the files whose name ends so ("" is a name without a dot)."""
+    """Paths from `root`, sorted, of the files whose name ends so. "" is a name without a dot: a script at the
+    top or in tools, an input of a fuzz target (any bytes) under tests."""
     found = []
     for name in os.listdir(root):
         path = os.path.join(root, name)
@@ -18,7 +19,8 @@ def files(root, suffixes=TEXT_SUFFIXES):
             for folder, folders, names in os.walk(path):
                 folders[:] = [f for f in folders if f not in SKIPPED]
                 found += [os.path.relpath(os.path.join(folder, n), root) for n in names]
-    return sorted(p for p in found if os.path.splitext(os.path.basename(p))[1] in suffixes)
+    return sorted(p for p in found if os.path.splitext(os.path.basename(p))[1] in suffixes
+                  and not (p.startswith("tests/") and "." not in os.path.basename(p)))
 
 
 def lines(root, path):

@@ -73,6 +73,9 @@ class Tidy(planted.PlantedTest):
             with self.subTest(text):
                 self.assert_caught({"base/a.h": text}, "base/a.h:", what)
 
+    def test_fuzz_input_may_be_any_bytes(self):
+        self.assert_clean({"tests/fuzz/resp/set": "*1\r\n\t"})
+
     def test_path_of_one_machine_is_caught(self):
         for path in ("/ho" "me/me/x", "/ro" "ot/x", "/wo" "rk/main", "/tmp/bui" "ld-x"):
             with self.subTest(path):
