@@ -80,7 +80,7 @@ class Tidy(planted.PlantedTest):
         for path in ("/ho" "me/me/x", "/ro" "ot/x", "/wo" "rk/main", "/tmp/bui" "ld-x"):
             with self.subTest(path):
                 self.assert_caught({"docs/a.md": f"see {path}\n"}, "docs/a.md:1", "one machine")
-        self.assert_clean({"docs/a.md": "see docs/wo" "rk/x, /tmp and /dev/shm\n"})
+        self.assert_clean({"docs/a.md": "see docs/wo" "rk/x, /tmp, /ho" "me/nobody and /dev/shm\n"})
 
     def test_work_left_behind_is_caught(self):
         for word in ("TO" "DO", "FIX" "ME", "XX" "X"):
