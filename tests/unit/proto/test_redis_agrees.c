@@ -301,6 +301,16 @@ their_version(struct link *link)
     return version_number(at + sizeof(key) - 1);
 }
 
+/* Rows change from one release to the next: compare with the one they were taken from. */
+static void
+skip_unless_7_0(long version)
+{
+    if (version / 1000 != 7000) {
+        print_message("redis-server is not 7.0\n");
+        skip();
+    }
+}
+
 static bool
 is_theirs_too(const struct command *command, long version)
 {
@@ -317,6 +327,7 @@ rows_are_those_of_command_info(void **state)
     link_open(&link);
     const long version = their_version(&link);
 
+    skip_unless_7_0(version);
     for (int id = 0; id < COMMANDS_COUNT; id++) {
         const struct command *command = command_by_id((enum command_id)id);
         const char *const argv[] = {"COMMAND", "INFO", command->name};
@@ -401,6 +412,7 @@ rows_are_those_of_command_docs(void **state)
     link_open(&link);
     const long version = their_version(&link);
 
+    skip_unless_7_0(version);
     for (int id = 0; id < COMMANDS_COUNT; id++) {
         const struct command *command = command_by_id((enum command_id)id);
         const char *const argv[] = {"COMMAND", "DOCS", command->name};

@@ -137,6 +137,7 @@ struct request_trace {
     struct input input;
     struct text streamed; /* bytes of streamed arguments, in the order of the arguments */
     unsigned stream_min;
+    size_t wanted; /* what the parser said last that it needs */
 };
 
 static void
@@ -188,30 +189,29 @@ static bool
 run_requests(struct request_trace *trace)
 {
     for (;;) {
-        const size_t wanted = resp_parser_wanted(&trace->parser, 0);
         const fl_status status = resp_parse(&trace->parser, trace->input.buf, trace->input.len);
 
-        if (status == FL_OK) {
-            add_request(trace);
-            input_move(&trace->input, trace->parser.used, NULL, 0);
-            continue;
-        }
         if (status == FL_AGAIN) {
-            if (resp_parser_wanted(&trace->parser, trace->input.len) <= trace->input.len &&
-                trace->parser.stream_left == 0) {
-                die("wants no more than it has");
-            }
             begin_stream(trace);
+            trace->wanted = resp_parser_wanted(&trace->parser, trace->input.len);
             return true;
         }
-        char error[128];
-
-        if (status != FL_PROTOCOL || trace->input.len < (trace->parser.pos > 0 ? wanted : 0)) {
-            die("resp_parse: %d", (int)status);
+        if (trace->input.len < trace->wanted) {
+            die("%zu bytes were enough, though it wanted %zu", trace->input.len, trace->wanted);
         }
-        resp_parser_error(&trace->parser, error, sizeof(error));
-        text_addf(trace->out, "error %s\n", error);
-        return false;
+        trace->wanted = 0;
+        if (status != FL_OK) {
+            char error[128];
+
+            if (status != FL_PROTOCOL) {
+                die("resp_parse: %s", fl_status_name(status));
+            }
+            resp_parser_error(&trace->parser, error, sizeof(error));
+            text_addf(trace->out, "error %s\n", error);
+            return false;
+        }
+        add_request(trace);
+        input_move(&trace->input, trace->parser.used, NULL, 0);
     }
 }
 
