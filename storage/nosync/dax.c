@@ -28,6 +28,7 @@ struct dax {
     struct pmem2_vm_reservation *reservation;
     struct pmem2_map **maps;
     size_t maps_count;
+    uint64_t base_off; /* of the file's offset 0 within the reservation */
     uint64_t chunk_bytes;
     uint64_t mapped_bytes;
     bool byte_granularity;
@@ -81,28 +82,20 @@ probe_map_sync(const struct nosync_file *file)
 static fl_status
 reserve(struct nosync_file *file)
 {
-    enum { TRIES_MAX = 8 };
-    int result = 0;
+    struct dax *dax = file->dax;
+    /* Room to align in: libpmem2 takes an address of ours only if more than it asks for is free there. */
+    const uint64_t bytes = file->size_bytes_max + file->map_align;
+    const int result = pmem2_vm_reservation_new(&dax->reservation, NULL, (size_t)bytes);
 
-    for (int i = 0; i < TRIES_MAX; i++) {
-        uint8_t *hint;
-        const fl_status status = file_find_space(file->size_bytes_max, file->map_align, &hint);
-
-        if (status != FL_OK) {
-            return status;
-        }
-        result =
-            pmem2_vm_reservation_new(&file->dax->reservation, hint, (size_t)file->size_bytes_max);
-        if (result == 0) {
-            file->base = hint;
-            file->reserved_bytes = file->size_bytes_max;
-            return FL_OK;
-        }
-        if (result != PMEM2_E_MAPPING_EXISTS) {
-            break; /* Only a thread that took the place is a reason to look for another. */
-        }
+    if (result != 0) {
+        return fail_pmem2(file, "pmem2_vm_reservation_new", result);
     }
-    return fail_pmem2(file, "pmem2_vm_reservation_new", result);
+    uint8_t *start = pmem2_vm_reservation_get_address(dax->reservation);
+
+    file->base = (uint8_t *)(uintptr_t)bytes_align_up((uintptr_t)start, file->map_align);
+    file->reserved_bytes = file->size_bytes_max;
+    dax->base_off = (uint64_t)(file->base - start);
+    return FL_OK;
 }
 
 static fl_status

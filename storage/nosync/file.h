@@ -44,9 +44,6 @@ void file_uncreate(struct nosync_file *file);
 /* Unmap, unlock, free. */
 void file_close(struct nosync_file *file);
 
-/* Find `bytes` of free address space, aligned; nothing is left mapped there. */
-FL_NODISCARD fl_status file_find_space(uint64_t bytes, uint64_t align, uint8_t **out);
-
 /* Map all of size_bytes_max at once; what lies beyond the end of the file comes into being as it grows. */
 FL_NODISCARD fl_status file_map_whole(struct nosync_file *file, bool writable);
 

@@ -37,8 +37,9 @@ file_close(struct nosync_file *file)
     free(file);
 }
 
-fl_status
-file_find_space(uint64_t bytes, uint64_t align, uint8_t **out)
+/* Find `bytes` of free address space, aligned; nothing is left mapped there. */
+static fl_status
+find_space(uint64_t bytes, uint64_t align, uint8_t **out)
 {
     const uint64_t with_slack = bytes + align;
     void *found = mmap(NULL, (size_t)with_slack, PROT_NONE,
@@ -68,7 +69,7 @@ file_map_whole(struct nosync_file *file, bool writable)
 
     for (int i = 0; i < TRIES_MAX; i++) {
         uint8_t *hint;
-        const fl_status status = file_find_space(file->size_bytes_max, file->map_align, &hint);
+        const fl_status status = find_space(file->size_bytes_max, file->map_align, &hint);
 
         if (status != FL_OK) {
             return status;
