@@ -123,11 +123,32 @@ store_create(struct engine *engine, struct fl_store **out)
 }
 
 fl_status
+store_open_map(struct nosync_map *map, const struct fl_options *options, struct fl_store **out)
+{
+    const struct engine_options engine_options = {
+        .user = options,
+        .read_only = (options->flags & FL_OPEN_READ_ONLY) != 0,
+        .salvage = (options->flags & FL_OPEN_SALVAGE) != 0,
+    };
+    struct engine *engine = NULL;
+
+    *out = NULL;
+    fl_status status = engine_open(map, &engine_options, &engine);
+
+    if (status == FL_OK) {
+        status = store_create(engine, out);
+        if (status != FL_OK) {
+            (void)!engine_close(engine);
+        }
+    }
+    return status;
+}
+
+fl_status
 fl_open(const char *path, const struct fl_options *options, struct fl_store **out)
 {
     struct fl_options defaults;
     struct nosync_map *map = NULL;
-    struct engine *engine = NULL;
 
     *out = NULL;
     if (options == NULL) {
@@ -139,22 +160,7 @@ fl_open(const char *path, const struct fl_options *options, struct fl_store **ou
     if (status == FL_OK) {
         status = store_map_open(path, options, &map);
     }
-    if (status == FL_OK) {
-        const struct engine_options engine_options = {
-            .user = options,
-            .read_only = (options->flags & FL_OPEN_READ_ONLY) != 0,
-            .salvage = (options->flags & FL_OPEN_SALVAGE) != 0,
-        };
-
-        status = engine_open(map, &engine_options, &engine);
-    }
-    if (status == FL_OK) {
-        status = store_create(engine, out);
-        if (status != FL_OK) {
-            (void)!engine_close(engine);
-        }
-    }
-    return status;
+    return status == FL_OK ? store_open_map(map, options, out) : status;
 }
 
 fl_status

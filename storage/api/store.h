@@ -41,6 +41,10 @@ struct fl_blob {
 /* Open and map the file; the address space is what its geometry asks for, else the options. */
 fl_status store_map_open(const char *path, const struct fl_options *options,
                          struct nosync_map **out);
+/* fl_open() from a map on: a store over it. Takes over `map` (closed by fl_close() or on failure). For tests that bring
+ * a map of their own. Errors: those of engine_open(). */
+fl_status store_open_map(struct nosync_map *map, const struct fl_options *options,
+                         struct fl_store **out);
 /* A rename in the directory of `path` is durable. */
 fl_status store_directory_sync(const char *path);
 
