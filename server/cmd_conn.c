@@ -42,7 +42,7 @@ cmd_select(struct call *call)
     int64_t index;
 
     if (!decimal_parse_i64(call->argv[1].ptr, call->argv[1].len, &index)) {
-        reply_error(call, "ERR invalid DB index");
+        reply_not_integer(call);
     } else if (index != 0) {
         reply_error(call, "ERR DB index is out of range");
     } else {

@@ -243,6 +243,23 @@ refuse_unknown_sub(struct call *call)
     refuse(call);
 }
 
+/* An EXEC that is no EXEC ends the transaction. */
+static void
+refuse_arity(struct call *call)
+{
+    if (call->command->id == COMMAND_EXEC) {
+        struct txn *txn = &call->conn->txn;
+
+        txn_clear(txn);
+        watch_remove_all(&call->server->watches, txn);
+        reply_error(call, "EXECABORT Transaction discarded because of: wrong number of arguments for "
+                          "'exec' command");
+    } else {
+        reply_wrong_arity(call);
+    }
+    refuse(call);
+}
+
 /* Find the subcommand. False: refused. */
 static bool
 check_command(struct call *call)
@@ -261,13 +278,17 @@ check_command(struct call *call)
         }
         call->command = sub;
     }
-    if (dispatch_handler(call->command)->fn == NULL) {
-        refuse_unknown(call);
+    if (!command_arity_fits(call->command, call->argc)) {
+        refuse_arity(call);
         return false;
     }
-    if (!command_arity_fits(call->command, call->argc)) {
-        reply_wrong_arity(call);
-        refuse(call);
+    if (dispatch_handler(call->command)->fn == NULL) {
+        if (call->command->container != COMMAND_NONE) {
+            call->command = command_by_id(call->command->container);
+            refuse_unknown_sub(call);
+        } else {
+            refuse_unknown(call);
+        }
         return false;
     }
     return true;
