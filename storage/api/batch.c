@@ -79,7 +79,8 @@ view_pending(struct fl_store *store, const struct engine_change *change, uint64_
         if (!log_blob_ref_decode(record->value, &ref)) {
             return FL_FAIL(FL_CORRUPT, "the reference to a big value does not decode");
         }
-        const fl_status status = log_blob_view(engine_log(store->engine), &ref, false, &view->value);
+        const fl_status status =
+            log_blob_view(engine_log(store->engine), &ref, false, &view->value);
 
         if (status == FL_OK) {
             view->guard = store_guard_segment(log_blob_segment(engine_log(store->engine), &ref));
@@ -147,9 +148,8 @@ fl_batch_get_view(struct fl_batch *batch, struct fl_key key, struct fl_view *vie
     memset(view, 0, sizeof(*view));
     const fl_status status = store_key_check(key);
 
-    return status == FL_OK
-               ? view_hashed(batch, key, engine_hash(batch->store->engine, key), view)
-               : status;
+    return status == FL_OK ? view_hashed(batch, key, engine_hash(batch->store->engine, key), view)
+                           : status;
 }
 
 /* ---- changing ---- */

@@ -36,7 +36,8 @@ check_options(const struct fl_check_options *options)
 {
     return options->struct_bytes == sizeof(*options)
                ? FL_OK
-               : FL_FAIL(FL_INVALID, "options of %zu bytes: set struct_bytes", options->struct_bytes);
+               : FL_FAIL(FL_INVALID, "options of %zu bytes: set struct_bytes",
+                         options->struct_bytes);
 }
 
 static void
@@ -164,8 +165,8 @@ exchange(const char *path, const char *repaired, const char *damaged)
         return FL_FAIL_ERRNO(FL_IO, "exchanging %s and %s", path, repaired);
     }
     if (renameat2(AT_FDCWD, repaired, AT_FDCWD, damaged, RENAME_NOREPLACE) != 0) {
-        return FL_FAIL_ERRNO(FL_IO, "the repaired store is in place; the damaged file is left as %s",
-                             repaired);
+        return FL_FAIL_ERRNO(
+            FL_IO, "the repaired store is in place; the damaged file is left as %s", repaired);
     }
     return store_directory_sync(path);
 }
@@ -212,7 +213,8 @@ fl_check_repair(const char *path, const struct fl_check_options *options,
     if (status != FL_OK || report->findings == 0) {
         return status;
     }
-    if (asprintf(&repaired, "%s.repaired", path) < 0 || asprintf(&damaged, "%s.damaged", path) < 0) {
+    if (asprintf(&repaired, "%s.repaired", path) < 0 ||
+        asprintf(&damaged, "%s.damaged", path) < 0) {
         status = FL_FAIL(FL_NO_MEMORY, "file names");
     } else if (access(damaged, F_OK) == 0) {
         status = FL_FAIL(FL_EXISTS, "%s is there from an earlier repair: move it away", damaged);

@@ -25,8 +25,8 @@ struct fl_cursor {
     uint8_t *prefix;
     size_t prefix_len;
     enum index_direction direction;
-    bool at_end;   /* nothing behind the items in this direction */
-    bool damaged;  /* a record was passed over; told when the end is reached */
+    bool at_end;       /* nothing behind the items in this direction */
+    bool damaged;      /* a record was passed over; told when the end is reached */
     size_t count, pos; /* items; pos == count: on no key */
     struct cursor_item items[FETCH_KEYS];
     uint8_t *keys;
@@ -129,8 +129,7 @@ item_add(struct fl_cursor *cursor, struct fl_bytes key)
         cursor->keys_cap = cap;
     }
     memcpy(cursor->keys + cursor->keys_len, key.ptr, key.len);
-    cursor->items[cursor->count++] =
-        (struct cursor_item){cursor->keys_len, (uint32_t)key.len};
+    cursor->items[cursor->count++] = (struct cursor_item){cursor->keys_len, (uint32_t)key.len};
     cursor->keys_len += key.len;
     return FL_OK;
 }
@@ -374,8 +373,8 @@ fl_cursor_view(struct fl_cursor *cursor, struct fl_view *view)
     const struct fl_key key = fl_key_in(cursor->space, bytes.ptr, bytes.len);
     const uint64_t hash = engine_hash(engine, key);
     const uint32_t token = engine_enter(engine);
-    const fl_status status = store_view_durable(cursor->store, key, hash, cursor->lsn,
-                                                now_ms(cursor), &cursor->view);
+    const fl_status status =
+        store_view_durable(cursor->store, key, hash, cursor->lsn, now_ms(cursor), &cursor->view);
 
     engine_exit(engine, token);
     if (status == FL_OK) {

@@ -278,8 +278,7 @@ batch_data_add(struct batch_data *data, const struct log_record *record, uint64_
                uint32_t blob_block)
 {
     fl_status status = grow(data);
-    uint8_t *bytes =
-        status == FL_OK ? chunk_take(data, record->key.len + record->value.len) : NULL;
+    uint8_t *bytes = status == FL_OK ? chunk_take(data, record->key.len + record->value.len) : NULL;
 
     if (bytes == NULL) {
         return status != FL_OK ? status : FL_FAIL(FL_NO_MEMORY, "a change of a batch");

@@ -25,8 +25,9 @@ store_commit(struct fl_store *store, struct engine_request *request)
 
     /* The head's last segment and the ready blocks are used up: wait for the cleaner, once. */
     if (status == FL_NO_SPACE && request->claim == HEAP_NORMAL &&
-        engine_room(store->engine, request->bytes + heap_geometry(log_heap(engine_log(
-                                                        store->engine)))->block_bytes,
+        engine_room(store->engine,
+                    request->bytes +
+                        heap_geometry(log_heap(engine_log(store->engine)))->block_bytes,
                     0) == FL_OK) {
         status = engine_commit(store->engine, request);
     }
@@ -254,8 +255,8 @@ fl_get(struct fl_store *store, struct fl_key key, void *buf, size_t cap, size_t 
             memcpy(buf, value.ptr, value.len < cap ? value.len : cap);
         }
         if (value.len > cap) {
-            status = FL_FAIL(FL_TOO_LARGE, "the value has %zu bytes, the buffer %zu", value.len,
-                             cap);
+            status =
+                FL_FAIL(FL_TOO_LARGE, "the value has %zu bytes, the buffer %zu", value.len, cap);
         }
     }
     engine_exit(store->engine, token);

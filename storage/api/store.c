@@ -32,8 +32,9 @@ static fl_status
 options_check(const struct fl_options *options)
 {
     if (options->struct_bytes != sizeof(*options)) {
-        return FL_FAIL(FL_INVALID, "options of %zu bytes: call fl_options_init(), and use the header "
-                                   "of this library",
+        return FL_FAIL(FL_INVALID,
+                       "options of %zu bytes: call fl_options_init(), and use the header "
+                       "of this library",
                        options->struct_bytes);
     }
     if ((options->flags & FL_OPEN_SALVAGE) != 0 && (options->flags & FL_OPEN_READ_ONLY) == 0) {

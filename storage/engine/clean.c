@@ -22,8 +22,8 @@ enum {
 struct choice {
     struct engine *engine;
     uint64_t lsn_now;
-    uint64_t open_min;       /* the lowest open_lsn of all, */
-    uint64_t open_min_next;  /* and of all but that one */
+    uint64_t open_min;      /* the lowest open_lsn of all, */
+    uint64_t open_min_next; /* and of all but that one */
     uint64_t used, garbage, masks;
     uint32_t best, oldest;
     double best_score;
@@ -90,7 +90,9 @@ victim_choose(struct engine *engine)
     const uint64_t slack = GARBAGE_SEGMENTS_MIN * block_bytes;
 
     atomic_store(&engine->pressure, choice.garbage > live - live / 4 + 16 * block_bytes);
-    if (choice.masks > choice.used / 5 && choice.masks > slack) {
+    /* Many masks: the oldest segment is what they are kept for. If that one is blocked, copying others is vain. */
+    if (choice.masks > choice.used / 5 && choice.masks > slack && choice.oldest != 0 &&
+        choice.oldest_open == choice.open_min) {
         return choice.oldest;
     }
     if (choice.garbage > slack + live * 2 / 5 || (tight && choice.garbage > block_bytes)) {
@@ -106,6 +108,8 @@ struct copy {
     uint64_t hash;
     index_loc from, to;
     bool mask;
+    bool
+        named; /* a tombstone in front of versions that a pin sees: the index reads its key there */
 };
 
 struct cleaning {
@@ -126,8 +130,8 @@ copies_flush(struct cleaning *c)
     if (c->count == 0) {
         return FL_OK;
     }
-    fl_status status = log_frame_begin(engine->log, LOG_HEAD_CLEANER, (uint32_t)c->count, c->bytes,
-                                       HEAP_RESERVE);
+    fl_status status =
+        log_frame_begin(engine->log, LOG_HEAD_CLEANER, (uint32_t)c->count, c->bytes, HEAP_RESERVE);
 
     if (status != FL_OK) {
         return status;
@@ -136,8 +140,8 @@ copies_flush(struct cleaning *c)
         struct copy *copy = &c->copies[i];
         uint64_t lsn = 0;
 
-        copy->to = engine_loc(
-            log_frame_add(engine->log, LOG_HEAD_CLEANER, &copy->record, &lsn), &copy->record);
+        copy->to = engine_loc(log_frame_add(engine->log, LOG_HEAD_CLEANER, &copy->record, &lsn),
+                              &copy->record);
     }
     status = log_frame_commit(engine->log, LOG_HEAD_CLEANER, false);
     if (status != FL_OK) {
@@ -150,6 +154,10 @@ copies_flush(struct cleaning *c)
 
         if (copy->mask) {
             engine_account_mask(engine, copy->to, &copy->record, copy->record.lsn);
+            if (copy->named) {
+                (void)index_relocate(engine->index, copy->hash, engine_record_key(&copy->record),
+                                     copy->from, copy->to);
+            }
         } else if (index_relocate(engine->index, copy->hash, engine_record_key(&copy->record),
                                   copy->from, copy->to)) {
             if (log_peek(engine->log, copy->from & INDEX_LOC_OFF_MASK, &source)) {
@@ -168,7 +176,7 @@ copies_flush(struct cleaning *c)
     return FL_OK;
 }
 
-enum verdict { DROP, COPY, COPY_AS_MASK, KEEP_PINNED };
+enum verdict { DROP, COPY, COPY_AS_MASK, COPY_NAMED_MASK, KEEP_PINNED };
 
 static enum verdict
 judge_record(struct cleaning *c, const struct log_record *record, uint64_t hash, index_loc loc)
@@ -184,8 +192,8 @@ judge_record(struct cleaning *c, const struct log_record *record, uint64_t hash,
     if (present && newest == loc) {
         return COPY;
     }
-    if (record->kind != LOG_KIND_DELETE && index_names(c->engine->index, hash, key, loc)) {
-        return KEEP_PINNED;
+    if (index_names(c->engine->index, hash, key, loc)) {
+        return record->kind == LOG_KIND_DELETE ? COPY_NAMED_MASK : KEEP_PINNED;
     }
     /* It masks what is older, unless something newer does. */
     const bool masks = record->kind == LOG_KIND_DELETE ||
@@ -215,8 +223,9 @@ clean_record(void *context, uint32_t block, uint64_t off, const struct log_recor
     struct copy copy = {.record = *record, .hash = hash, .from = loc};
 
     copy.record.lsn_explicit = true;
-    if (verdict == COPY_AS_MASK) {
+    if (verdict == COPY_AS_MASK || verdict == COPY_NAMED_MASK) {
         copy.mask = true;
+        copy.named = verdict == COPY_NAMED_MASK;
         if (record->kind != LOG_KIND_RANGE_DELETE) {
             copy.record.kind = LOG_KIND_DELETE;
             copy.record.value = (struct fl_bytes){"", 0};

@@ -74,8 +74,8 @@ present_lsn(struct engine *engine, struct fl_key key, uint64_t hash)
 {
     struct log_record record;
     index_loc loc = 0;
-    const fl_status status = engine_find(engine, key, hash, INDEX_LSN_LATEST,
-                                         engine_now_ms(engine), &loc, &record);
+    const fl_status status =
+        engine_find(engine, key, hash, INDEX_LSN_LATEST, engine_now_ms(engine), &loc, &record);
 
     /* A damaged record is there: it may be overwritten and deleted, and it isn't absent. */
     return status == FL_OK ? record.lsn : status == FL_CORRUPT ? UINT64_MAX : 0;
@@ -86,8 +86,7 @@ judge(struct engine *engine, const struct engine_request *request)
 {
     if (request->condition != FL_IF_ANY) {
         const struct engine_change *change = &request->changes[0];
-        const uint64_t lsn =
-            present_lsn(engine, engine_record_key(&change->record), change->hash);
+        const uint64_t lsn = present_lsn(engine, engine_record_key(&change->record), change->hash);
 
         if (request->condition == FL_IF_ABSENT && lsn != 0) {
             return FL_FAIL(FL_EXISTS, "the key is there");
@@ -209,8 +208,8 @@ write_group(struct engine *engine, struct engine_request *group)
             struct engine_change *change = &r->changes[i];
 
             if (!change->skip) {
-                change->loc = log_frame_add(engine->log, LOG_HEAD_MAIN, &change->record,
-                                            &change->lsn);
+                change->loc =
+                    log_frame_add(engine->log, LOG_HEAD_MAIN, &change->record, &change->lsn);
                 change->loc = engine_loc(change->loc, &change->record);
             }
         }
@@ -262,7 +261,8 @@ group_take(struct engine *engine, struct engine_request **list)
     while (*list != NULL && count < GROUP_REQUESTS_MAX) {
         struct engine_request *r = *list;
 
-        if (first != NULL && (is_conditional(r) || r->spaces || bytes + r->bytes > GROUP_BYTES_MAX)) {
+        if (first != NULL &&
+            (is_conditional(r) || r->spaces || bytes + r->bytes > GROUP_BYTES_MAX)) {
             break;
         }
         *list = r->next;

@@ -37,8 +37,8 @@ fl_status engine_close(struct engine *engine);
 struct engine_change {
     struct log_record record; /* key and value stay the caller's until the request is complete */
     uint64_t hash;
-    uint32_t blob_block;      /* PUT_BLOB: a reference on this segment passes to the index on success */
-    bool skip;                /* superseded inside its batch */
+    uint32_t blob_block; /* PUT_BLOB: a reference on this segment passes to the index on success */
+    bool skip;           /* superseded inside its batch */
     /* results */
     index_loc loc;
     uint64_t lsn;
@@ -53,17 +53,17 @@ struct engine_require {
 struct engine_request {
     struct engine_request *next;
     struct engine_change *changes;
-    uint32_t count;        /* of changes, skipped ones included */
-    uint32_t count_live;   /* not skipped; 0: nothing is written */
-    size_t bytes;          /* encoded, of those not skipped */
+    uint32_t count;      /* of changes, skipped ones included */
+    uint32_t count_live; /* not skipped; 0: nothing is written */
+    size_t bytes;        /* encoded, of those not skipped */
     const struct engine_require *requires;
     size_t requires_count;
     enum fl_condition condition; /* of a request with one change */
     uint64_t condition_lsn;
     enum heap_claim claim;
-    bool deadlines; /* a change has one */
-    bool sync_all; /* values were written through */
-    bool spaces;   /* the change is a RANGE_DELETE of whole spaces */
+    bool deadlines;  /* a change has one */
+    bool sync_all;   /* values were written through */
+    bool spaces;     /* the change is a RANGE_DELETE of whole spaces */
     uint64_t ticket; /* given at submission */
     fl_status status;
     char error[160];

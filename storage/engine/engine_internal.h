@@ -11,7 +11,7 @@ struct expiry {
     struct expiry_item {
         uint64_t deadline_ms;
         index_loc loc;
-    } *items;
+    } * items;
     size_t count, cap, compact_at;
 };
 
@@ -54,15 +54,15 @@ struct engine {
     pthread_cond_t keeper_cond; /* there is work */
     pthread_cond_t room_cond;   /* a segment was recycled */
     bool keeper_stop;
-    uint64_t recycled_count;    /* under keeper_lock */
-    bool cleaner_idle;          /* under keeper_lock: the last look found no victim */
-    _Atomic(bool) unblock;      /* a pin went: blocked segments are looked at again */
-    _Atomic(bool) pressure;     /* dead space is near its limit: writers wait for the cleaner */
+    uint64_t recycled_count; /* under keeper_lock */
+    bool cleaner_idle;       /* under keeper_lock: the last look found no victim */
+    _Atomic(bool) unblock;   /* a pin went: blocked segments are looked at again */
+    _Atomic(bool) pressure;  /* dead space is near its limit: writers wait for the cleaner */
     struct pm keeper_pm;
-    uint32_t *freeing;          /* segments whose last reader is waited for; keeper only */
+    uint32_t *freeing; /* segments whose last reader is waited for; keeper only */
     size_t freeing_count, freeing_cap;
     pthread_mutex_t dead_lock;
-    uint32_t *dead_blobs;       /* blob segments without references */
+    uint32_t *dead_blobs; /* blob segments without references */
     size_t dead_blobs_count, dead_blobs_cap;
     _Atomic(uint64_t) copied_bytes, freed_blocks;
 

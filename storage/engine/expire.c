@@ -10,9 +10,10 @@
 #include <time.h>
 
 enum {
-    LEASE_MS = 2000,       /* how far ahead of now the lease is written */
-    LEASE_RENEW_MS = 1000, /* renewed when less is left */
-    EXPIRE_STEP = 256,     /* keys dropped under the commit lock at a time */
+    LEASE_MS = 1000, /* how far ahead of now the lease is written: after a crash, keys may expire so
+                             much early, never late */
+    LEASE_RENEW_MS = 600, /* renewed when less is left */
+    EXPIRE_STEP = 256,    /* keys dropped under the commit lock at a time */
     COMPACT_MIN = 4096,
 };
 

@@ -151,7 +151,8 @@ engine_room(struct engine *engine, size_t bytes, size_t claimed)
             break;
         }
     }
-    return FL_FAIL(FL_NO_SPACE, "no room for %zu bytes: the file system is full or the store has reached "
-                                "its size; deletes still work",
+    return FL_FAIL(FL_NO_SPACE,
+                   "no room for %zu bytes: the file system is full or the store has reached "
+                   "its size; deletes still work",
                    bytes);
 }

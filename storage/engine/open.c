@@ -49,8 +49,9 @@ layers_open(struct engine *engine, const struct engine_options *options)
     fl_status status = geometry_get(engine, options, &geometry);
 
     if (status == FL_OK && geometry.ro_only && !engine->read_only) {
-        status = FL_FAIL(FL_VERSION, "the store has a feature this library can't write beside: open it "
-                                     "read-only or use a newer library");
+        status =
+            FL_FAIL(FL_VERSION, "the store has a feature this library can't write beside: open it "
+                                "read-only or use a newer library");
     }
     if (status == FL_OK && geometry.size_bytes_max > engine->map->media.size_bytes_max) {
         status = FL_FAIL(FL_INVALID, "the mapping is smaller than the store may grow");
@@ -204,6 +205,10 @@ engine_close(struct engine *engine)
     engine_committer_stop(engine);
     if (!engine->read_only) {
         status = engine_sync(engine);
+        if (status == FL_OK && atomic_load(&engine->clock_lease_ms) != 0) {
+            /* Give back what is left of the lease: the next run starts at the present time. */
+            status = heap_clock_put(engine->heap, &engine->keeper_pm, engine_now_ms(engine));
+        }
         if (status == FL_OK) {
             status = root_mark(engine, true);
         }

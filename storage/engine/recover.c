@@ -343,7 +343,8 @@ clean_tail_check(struct loader *loader, const struct heap_root *root)
         (segment->sealed || start + segment->end >= root->tail_off)) {
         return FL_OK;
     }
-    const uint64_t found = segment != NULL && segment->use == LOG_USE_LOG ? start + segment->end : 0;
+    const uint64_t found =
+        segment != NULL && segment->use == LOG_USE_LOG ? start + segment->end : 0;
 
     heap_report_finding(loader->report, "clean-tail", found, root->tail_off - found,
                         "the store was closed cleanly with its log ending at %" PRIu64
@@ -370,8 +371,7 @@ seal_all(struct loader *loader)
         const struct log_segment *segment = log_segment_of(engine->log, block);
 
         if (segment->use == LOG_USE_LOG && !segment->sealed) {
-            const fl_status status =
-                log_seal(engine->log, block, segment->end, !engine->read_only);
+            const fl_status status = log_seal(engine->log, block, segment->end, !engine->read_only);
 
             if (status != FL_OK) {
                 return status;
@@ -450,8 +450,7 @@ engine_load(struct engine *engine, const struct heap_report *report)
     loader->engine = engine;
     loader->report = report;
     loader->blocks_total = heap_blocks_total(engine->heap);
-    loader->total_bytes =
-        (uint64_t)loader->blocks_total * heap_geometry(engine->heap)->block_bytes;
+    loader->total_bytes = (uint64_t)loader->blocks_total * heap_geometry(engine->heap)->block_bytes;
     pthread_mutex_init(&loader->lock, NULL);
     for (unsigned shard = 0; shard < SHARDS; shard++) {
         pthread_mutex_init(&loader->shard_locks[shard], NULL);

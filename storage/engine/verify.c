@@ -46,8 +46,8 @@ verify_space(struct engine *engine, const struct heap_report *report, uint8_t sp
         struct log_record record = {.key = {NULL, 0}};
         bool advanced = false;
 
-        found = index_scan(engine->index, from, from.len == 0, INDEX_FORWARD, INDEX_LSN_LATEST, locs,
-                           SCAN_STEP);
+        found = index_scan(engine->index, from, from.len == 0, INDEX_FORWARD, INDEX_LSN_LATEST,
+                           locs, SCAN_STEP);
         for (size_t i = 0; i < found; i++) {
             record.key.ptr = NULL;
             verify_key(engine, report, locs[i], &record, live);

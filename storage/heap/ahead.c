@@ -11,8 +11,7 @@ enum { RETRY_MS = 200 }; /* between attempts to grow after the file system said 
 static uint64_t
 ready_target(const struct heap *heap)
 {
-    const uint64_t target =
-        (uint64_t)heap->options.blocks_ahead + heap->options.reserve_blocks;
+    const uint64_t target = (uint64_t)heap->options.blocks_ahead + heap->options.reserve_blocks;
 
     return target < HEAP_READY_MAX ? target : HEAP_READY_MAX;
 }
@@ -29,8 +28,8 @@ pick_run(struct heap *heap, uint32_t count, uint32_t *first)
     }
     for (uint32_t block = count == 1 ? heap->free_hint : 2; block < heap->blocks_max; block++) {
         const uint8_t use = heap->blocks[block].use;
-        const bool usable = !heap_block_is_meta(heap, block) &&
-                            (use == HEAP_USE_FREE || use == HEAP_USE_BEYOND);
+        const bool usable =
+            !heap_block_is_meta(heap, block) && (use == HEAP_USE_FREE || use == HEAP_USE_BEYOND);
 
         run = usable ? run + 1 : 0;
         if (run == count) {
@@ -132,8 +131,9 @@ fault_run(struct heap *heap, uint32_t count, uint32_t *first)
     const uint64_t unit = heap->geometry.block_bytes;
 
     if (!pick_run(heap, count, first)) {
-        return FL_FAIL(FL_NO_SPACE, "%u contiguous blocks: the store has reached size_bytes_max %" PRIu64,
-                       count, heap->geometry.size_bytes_max);
+        return FL_FAIL(FL_NO_SPACE,
+                       "%u contiguous blocks: the store has reached size_bytes_max %" PRIu64, count,
+                       heap->geometry.size_bytes_max);
     }
     fl_status status = table_block_make(heap, *first);
 
@@ -258,8 +258,9 @@ take_one(struct heap *heap, enum heap_claim claim, uint32_t *block)
 
             pthread_cond_signal(&heap->ahead_cond);
             return status == FL_NO_SPACE
-                       ? FL_FAIL(status, "the file can't grow: the file system is full, or the store "
-                                         "has reached size_bytes_max")
+                       ? FL_FAIL(status,
+                                 "the file can't grow: the file system is full, or the store "
+                                 "has reached size_bytes_max")
                        : FL_FAIL(status, "the file can't grow");
         }
         pthread_cond_signal(&heap->ahead_cond);
@@ -281,8 +282,8 @@ heap_take(struct heap *heap, uint32_t count, enum heap_claim claim, uint32_t *bl
     if (count == 1) {
         status = take_one(heap, claim, block);
     } else if (count > heap->group_blocks - 2) {
-        status = FL_FAIL(FL_TOO_LARGE, "%u contiguous blocks; a store with blocks of %u has %u", count,
-                         heap->geometry.block_bytes, heap->group_blocks - 2);
+        status = FL_FAIL(FL_TOO_LARGE, "%u contiguous blocks; a store with blocks of %u has %u",
+                         count, heap->geometry.block_bytes, heap->group_blocks - 2);
     } else {
         status = fault_run(heap, count, block);
     }
@@ -313,9 +314,8 @@ heap_has_room(struct heap *heap, uint32_t blocks)
                                ? heap->ready_count - heap->options.reserve_blocks
                                : 0;
     /* While growth works it is asked for when needed; size_bytes_max is known exactly. */
-    const uint64_t growable = heap->growth_failed
-                                  ? 0
-                                  : heap->free_count + (heap->blocks_max - heap->blocks_total);
+    const uint64_t growable =
+        heap->growth_failed ? 0 : heap->free_count + (heap->blocks_max - heap->blocks_total);
     pthread_mutex_unlock(&heap->lock);
     return ready + growable >= blocks;
 }

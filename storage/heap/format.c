@@ -25,8 +25,8 @@ probe_second_copy(struct nosync_map *map, uint64_t size, struct heap_geometry *g
 static bool
 all_zero(const uint8_t *bytes, uint64_t from, uint64_t to)
 {
-    return from >= to || (bytes[from] == 0 && memcmp(bytes + from, bytes + from + 1,
-                                                     (size_t)(to - from - 1)) == 0);
+    return from >= to || (bytes[from] == 0 &&
+                          memcmp(bytes + from, bytes + from + 1, (size_t)(to - from - 1)) == 0);
 }
 
 /* Did a crash interrupt heap_format()? Then the file is two blocks that are zero but for what format writes
@@ -55,7 +55,8 @@ heap_probe(struct nosync_map *map, struct heap_geometry *geometry, const struct 
     }
     if (size < HEAP_BLOCK_BYTES_MIN) {
         return FL_FAIL(FL_CORRUPT,
-                       "the file has %" PRIu64 " bytes: too short for a store, and not empty", size);
+                       "the file has %" PRIu64 " bytes: too short for a store, and not empty",
+                       size);
     }
     fl_status status = super_decode(first, geometry);
 
@@ -65,8 +66,7 @@ heap_probe(struct nosync_map *map, struct heap_geometry *geometry, const struct 
         struct heap_geometry other = {0};
 
         if (size < geometry->block_bytes / 2 + HEAP_SUPER_BYTES ||
-            super_decode(second, &other) != FL_OK ||
-            memcmp(first, second, sizeof(*first)) != 0) {
+            super_decode(second, &other) != FL_OK || memcmp(first, second, sizeof(*first)) != 0) {
             heap_report_finding(report, "superblock", geometry->block_bytes / 2, HEAP_SUPER_BYTES,
                                 "the second superblock is damaged; the first is used");
         }

@@ -47,9 +47,9 @@ table_load(struct heap *heap, const struct heap_report *report)
                                 &entry) ||
             (heap_block_is_meta(heap, block) != (entry.state == HEAP_META) &&
              entry.state != HEAP_FREE)) {
-            heap_report_finding(report, "table-word", off, sizeof(uint64_t),
-                                "the table word of block %u is damaged; run faultline-check --repair",
-                                block);
+            heap_report_finding(
+                report, "table-word", off, sizeof(uint64_t),
+                "the table word of block %u is damaged; run faultline-check --repair", block);
             damaged++;
             entry = (struct heap_entry){.state = HEAP_META};
             heap->damaged_off = damaged == 1 ? off : heap->damaged_off;
@@ -61,6 +61,7 @@ table_load(struct heap *heap, const struct heap_report *report)
                                       ? HEAP_USE_FREE
                                       : HEAP_USE_OWNED;
         heap->owned_count += heap->blocks[block].use == HEAP_USE_OWNED;
+        heap->free_count += heap->blocks[block].use == HEAP_USE_FREE;
     }
     heap->damaged_words = damaged;
     return FL_OK;
@@ -87,8 +88,8 @@ root_load(struct heap *heap, const struct heap_report *report)
         heap_report_finding(report, "root", HEAP_ROOT_OFF, HEAP_ROOT_STRIDE + HEAP_ROOT_BYTES,
                             "no root slot validates; everything in it is found again by scanning");
     }
-    if (!super_clock_decode(&heap->geometry,
-                            bytes_get_le64(heap->media->base + HEAP_CLOCK_OFF), &heap->clock_ms)) {
+    if (!super_clock_decode(&heap->geometry, bytes_get_le64(heap->media->base + HEAP_CLOCK_OFF),
+                            &heap->clock_ms)) {
         heap_report_finding(report, "clock", HEAP_CLOCK_OFF, sizeof(uint64_t),
                             "the clock word is damaged; expiry goes by the wall clock");
         heap->clock_ms = 0;
@@ -149,8 +150,9 @@ heap_open(struct nosync_map *map, const struct heap_geometry *geometry,
     fl_status status = FL_OK;
 
     if (heap->blocks_total < 2) {
-        status = FL_FAIL(FL_CORRUPT, "the file was cut to %" PRIu64 " bytes: the segment table is gone",
-                         nosync_size_bytes(map));
+        status =
+            FL_FAIL(FL_CORRUPT, "the file was cut to %" PRIu64 " bytes: the segment table is gone",
+                    nosync_size_bytes(map));
     }
     if (status == FL_OK) {
         status = table_load(heap, options->report);

@@ -129,7 +129,8 @@ bool heap_has_room(struct heap *heap, uint32_t blocks);
 
 void heap_root_get(const struct heap *heap, struct heap_root *root);
 /* Durable on return. The sequence is counted here. */
-FL_NODISCARD fl_status heap_root_put(struct heap *heap, struct pm *pm, const struct heap_root *root);
+FL_NODISCARD fl_status heap_root_put(struct heap *heap, struct pm *pm,
+                                     const struct heap_root *root);
 
 /* The clock's high-water mark, milliseconds since 1970; 0: never written. Durable on return. */
 uint64_t heap_clock_get(const struct heap *heap);
@@ -137,8 +138,8 @@ FL_NODISCARD fl_status heap_clock_put(struct heap *heap, struct pm *pm, uint64_t
 
 struct heap_stats {
     uint64_t blocks_total, blocks_owned, blocks_ready, blocks_free;
-    uint64_t takes_waited; /* heap_take() calls that had to wait or fault */
-    bool growth_failed;    /* the last attempt to grow met FL_NO_SPACE */
+    uint64_t takes_waited;    /* heap_take() calls that had to wait or fault */
+    bool growth_failed;       /* the last attempt to grow met FL_NO_SPACE */
     struct pm_counts *counts; /* of the grow-ahead thread and format */
 };
 void heap_stats_get(struct heap *heap, struct heap_stats *stats);

@@ -35,10 +35,10 @@ struct heap {
     uint64_t clock_ms;
     uint64_t damaged_words, damaged_off;
     uint32_t blocks_max;
-    uint32_t group_blocks; /* blocks a table block describes */
+    uint32_t group_blocks;   /* blocks a table block describes */
     struct pm_counts counts; /* of making table blocks */
 
-    pthread_mutex_t lock; /* what follows */
+    pthread_mutex_t lock;      /* what follows */
     pthread_cond_t ready_cond; /* a block became ready, or growth failed */
     pthread_cond_t ahead_cond; /* there is work for the thread */
     struct heap_block *blocks; /* blocks_max of them, reserved lazily */

@@ -30,7 +30,8 @@ enum {
     HEAP_ENTRY_BYTES = 32,
     HEAP_BLOCK_BYTES_MIN = 4096,
     HEAP_BLOCK_BYTES_MAX = 1 << 30,
-    HEAP_BLOCKS_MAX = 1 << 24, /* DRAM for the states of all blocks stays under 1 GiB, reserved lazily */
+    HEAP_BLOCKS_MAX =
+        1 << 24, /* DRAM for the states of all blocks stays under 1 GiB, reserved lazily */
 };
 
 /* Feature bits: compat may be ignored, ro_compat forbids writing, incompat forbids opening. None yet. */
@@ -69,10 +70,10 @@ _Static_assert(offsetof(struct heap_super_media, crc) == 252, "superblock layout
 /* The root: the slot with the higher sequence that validates. Written alternately. */
 struct heap_root_media {
     struct le64 sequence;
-    struct le64 flags;           /* bit 0: closed cleanly */
-    struct le64 lsn_next;        /* no LSN at or over it had been given out */
-    struct le64 tail_off;        /* closed cleanly: end of the log's open segment in the file; 0: none */
-    struct le64 checkpoint_lsn;  /* from here on: kept for later versions, zero */
+    struct le64 flags;    /* bit 0: closed cleanly */
+    struct le64 lsn_next; /* no LSN at or over it had been given out */
+    struct le64 tail_off; /* closed cleanly: end of the log's open segment in the file; 0: none */
+    struct le64 checkpoint_lsn; /* from here on: kept for later versions, zero */
     struct le64 log_start;
     struct le64 index_root;
     struct le64 free_map;

@@ -42,7 +42,8 @@ super_geometry_check(const struct heap_geometry *geometry)
         return FL_FAIL(FL_INVALID, "block_bytes %" PRIu64 " is not a power of two from %d to %d",
                        block, HEAP_BLOCK_BYTES_MIN, HEAP_BLOCK_BYTES_MAX);
     }
-    if (geometry->size_bytes_max / block > HEAP_BLOCKS_MAX || geometry->size_bytes_max < 8 * block) {
+    if (geometry->size_bytes_max / block > HEAP_BLOCKS_MAX ||
+        geometry->size_bytes_max < 8 * block) {
         return FL_FAIL(FL_INVALID,
                        "size_bytes_max %" PRIu64 " is not 8 to %d blocks of %" PRIu64 " bytes",
                        geometry->size_bytes_max, HEAP_BLOCKS_MAX, block);
@@ -122,8 +123,8 @@ super_root_encode(const struct heap_geometry *geometry, const struct heap_root *
     bytes_put_le64(&media->flags, root->flags);
     bytes_put_le64(&media->lsn_next, root->lsn_next);
     bytes_put_le64(&media->tail_off, root->tail_off);
-    bytes_put_le32(&media->crc, crc32c(uuid_seed(geometry), media,
-                                       offsetof(struct heap_root_media, crc)));
+    bytes_put_le32(&media->crc,
+                   crc32c(uuid_seed(geometry), media, offsetof(struct heap_root_media, crc)));
 }
 
 bool

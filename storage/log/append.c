@@ -10,12 +10,10 @@
 
 void
 log_header_encode(const struct log *log, uint32_t block, const struct log_segment *segment,
-                  uint32_t prev_block, uint32_t prev_generation,
-                  struct log_header_media *header)
+                  uint32_t prev_block, uint32_t prev_generation, struct log_header_media *header)
 {
     memset(header, 0, sizeof(*header));
-    bytes_put_le32(header->magic,
-                   segment->use == LOG_USE_BLOB ? LOG_MAGIC_BLOB : LOG_MAGIC_LOG);
+    bytes_put_le32(header->magic, segment->use == LOG_USE_BLOB ? LOG_MAGIC_BLOB : LOG_MAGIC_LOG);
     bytes_put_le32(header->generation, segment->generation);
     bytes_put_le64(header->nonce, segment->nonce);
     bytes_put_le64(header->base_lsn, segment->base_lsn);
@@ -45,8 +43,8 @@ segment_open_nofence(struct log *log, enum log_head_id id, uint32_t blocks, enum
     if (status != FL_OK) {
         return status;
     }
-    status = heap_own_nofence(log->heap, &head->pm, block, blocks, HEAP_LOG, (uint8_t)id,
-                              &generation);
+    status =
+        heap_own_nofence(log->heap, &head->pm, block, blocks, HEAP_LOG, (uint8_t)id, &generation);
     if (status != FL_OK) {
         return status;
     }
@@ -61,7 +59,8 @@ segment_open_nofence(struct log *log, enum log_head_id id, uint32_t blocks, enum
     segment->open_lsn = id == LOG_HEAD_MAIN ? base : log_lsn_main(log);
     segment->head = (uint8_t)id;
     segment->end = LOG_HEADER_BYTES;
-    log_header_encode(log, block, segment, prev, prev != 0 ? log->segments[prev].generation : 0, header);
+    log_header_encode(log, block, segment, prev, prev != 0 ? log->segments[prev].generation : 0,
+                      header);
     pthread_mutex_unlock(&log->chain_lock);
     pm_write_nofence(&head->pm, (uint64_t)block << log->block_shift, header, sizeof(*header));
     *out = block;
@@ -205,9 +204,8 @@ log_frame_begin(struct log *log, enum log_head_id id, uint32_t count, size_t byt
         const uint64_t blocks =
             (frame_bytes + LOG_HEADER_BYTES + log->block_bytes - 1) / log->block_bytes;
 
-        status = blocks > UINT32_MAX
-                     ? FL_FAIL(FL_TOO_LARGE, "a frame of %zu bytes", frame_bytes)
-                     : segment_change(log, id, (uint32_t)blocks, claim);
+        status = blocks > UINT32_MAX ? FL_FAIL(FL_TOO_LARGE, "a frame of %zu bytes", frame_bytes)
+                                     : segment_change(log, id, (uint32_t)blocks, claim);
     }
     if (status != FL_OK) {
         return status;
@@ -217,10 +215,9 @@ log_frame_begin(struct log *log, enum log_head_id id, uint32_t count, size_t byt
     if (batch) {
         const struct log_segment *segment = &log->segments[head->block];
 
-        head->batch_crc = log_batch_encode((struct log_batch){(uint32_t)bytes, count},
-                                           (struct log_seed){segment->nonce,
-                                                             segment->base_lsn + head->pos},
-                                           head->frame);
+        head->batch_crc = log_batch_encode(
+            (struct log_batch){(uint32_t)bytes, count},
+            (struct log_seed){segment->nonce, segment->base_lsn + head->pos}, head->frame);
         head->frame_bytes = LOG_BATCH_BYTES;
     }
     return FL_OK;

@@ -228,9 +228,10 @@ link_check(struct loading *l, uint32_t block)
     }
     if (entry.generation < generation || entry.state != HEAP_LOG || next->use != LOG_USE_LOG ||
         next->generation != generation) {
-        damage(l, "link-target", off, sizeof(link),
-               "block %u links to block %u of generation %u, which is not there: the block was lost",
-               block, target, generation);
+        damage(
+            l, "link-target", off, sizeof(link),
+            "block %u links to block %u of generation %u, which is not there: the block was lost",
+            block, target, generation);
     }
 }
 
@@ -257,8 +258,8 @@ orphan_check(struct loading *l, uint32_t block)
     if (!zeros(log->media->base + off + LOG_SEAL_OFF,
                log_segment_bytes(log, segment) - LOG_SEAL_OFF)) {
         damage(l, "link-missing", off_of(l, prev) + LOG_LINK_OFF, sizeof(link),
-               "the segment at block %u has frames, but block %u before it does not lead to it", block,
-               prev);
+               "the segment at block %u has frames, but block %u before it does not lead to it",
+               block, prev);
         return FL_OK;
     }
     return drop(l, block, segment->blocks);

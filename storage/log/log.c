@@ -167,9 +167,9 @@ fl_status
 log_decode(const struct log *log, uint64_t off, bool verify, struct log_record *record)
 {
     if (!decode_at(log, off, verify, record)) {
-        return FL_FAIL(FL_CORRUPT,
-                       "the record at file offset %" PRIu64 " is damaged; run faultline-check --repair",
-                       off);
+        return FL_FAIL(
+            FL_CORRUPT,
+            "the record at file offset %" PRIu64 " is damaged; run faultline-check --repair", off);
     }
     return FL_OK;
 }

@@ -30,17 +30,17 @@ struct log_segment {
     uint64_t open_lsn;
     uint32_t generation;
     uint32_t blocks;
-    uint32_t first;          /* CONT: the segment's first block */
-    uint8_t use;             /* enum log_use */
+    uint32_t first; /* CONT: the segment's first block */
+    uint8_t use;    /* enum log_use */
     uint8_t head;
     bool sealed;
     bool linked;
-    uint64_t end;            /* bytes from the segment's start; behind it there are no frames */
-    _Atomic(uint64_t) live_bytes; /* records that the index names, blobs: the whole segment */
-    _Atomic(uint64_t) mask_bytes; /* tombstones, range deletes, expired records */
-    _Atomic(uint32_t) pins;  /* views that point into it */
-    _Atomic(uint32_t) refs;  /* BLOB: versions and holders that name it */
-    _Atomic(uint32_t) index_refs; /* BLOB: those of them that are versions in the index */
+    uint64_t end; /* bytes from the segment's start; behind it there are no frames */
+    _Atomic(uint64_t) live_bytes;   /* records that the index names, blobs: the whole segment */
+    _Atomic(uint64_t) mask_bytes;   /* tombstones, range deletes, expired records */
+    _Atomic(uint32_t) pins;         /* views that point into it */
+    _Atomic(uint32_t) refs;         /* BLOB: versions and holders that name it */
+    _Atomic(uint32_t) index_refs;   /* BLOB: those of them that are versions in the index */
     _Atomic(uint64_t) mask_lsn_max; /* the highest LSN of those masks */
     bool blocked; /* the cleaner leaves it alone: damaged, or a pin holds an older version in it */
     bool freeing; /* free in the table; readers are waited for */

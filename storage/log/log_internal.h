@@ -8,13 +8,13 @@
 
 struct log_head {
     struct pm pm;
-    uint32_t block;      /* the open segment's first; 0: none */
-    uint32_t prev_block; /* chain end: where the next segment is linked from; 0: none */
+    uint32_t block;         /* the open segment's first; 0: none */
+    uint32_t prev_block;    /* chain end: where the next segment is linked from; 0: none */
     uint32_t linking_block; /* a segment change is about to write its link; 0: none */
-    uint64_t pos;        /* next frame, bytes from the segment's start */
-    uint8_t *frame;      /* the frame being built */
+    uint64_t pos;           /* next frame, bytes from the segment's start */
+    uint8_t *frame;         /* the frame being built */
     size_t frame_cap;
-    size_t frame_bytes;  /* built so far */
+    size_t frame_bytes; /* built so far */
     uint32_t frame_count;
     uint32_t batch_crc;
     bool batch;
@@ -36,7 +36,8 @@ struct log {
     struct log_head heads[LOG_HEADS];
 };
 
-uint32_t log_header_crc(const struct log *log, uint32_t block, const struct log_header_media *header);
+uint32_t log_header_crc(const struct log *log, uint32_t block,
+                        const struct log_header_media *header);
 void log_header_encode(const struct log *log, uint32_t block, const struct log_segment *segment,
                        uint32_t prev_block, uint32_t prev_generation,
                        struct log_header_media *header);

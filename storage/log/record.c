@@ -182,8 +182,7 @@ log_record_decode(const uint8_t *src, size_t cap, struct log_seed seed, bool ver
     record->key.ptr = src + key_off;
     record->value.ptr = src + key_off + record->key.len;
     record->bytes = key_off + record->key.len + record->value.len;
-    return !verify ||
-           bytes_get_le32(src) == crc32c(seed_crc(seed), src + 4, record->bytes - 4);
+    return !verify || bytes_get_le32(src) == crc32c(seed_crc(seed), src + 4, record->bytes - 4);
 }
 
 uint32_t

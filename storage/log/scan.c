@@ -64,8 +64,8 @@ visit(const struct walk *walk, uint64_t pos, size_t bytes, struct log_batch batc
         }
         walk->result->records++;
         if (walk->scan->record != NULL) {
-            const fl_status status = walk->scan->record(walk->scan->context, walk->block,
-                                                        walk->start + pos, &record);
+            const fl_status status =
+                walk->scan->record(walk->scan->context, walk->block, walk->start + pos, &record);
 
             if (status != FL_OK) {
                 return status;

@@ -53,7 +53,8 @@ FL_API FL_NODISCARD fl_status fl_batch_get_view(struct fl_batch *batch, struct f
                                                 struct fl_view *view);
 
 /* Make the commit fail with FL_CONFLICT, changing nothing, unless `key` then has version `lsn` (0: absent). */
-FL_API FL_NODISCARD fl_status fl_batch_require(struct fl_batch *batch, struct fl_key key, uint64_t lsn);
+FL_API FL_NODISCARD fl_status fl_batch_require(struct fl_batch *batch, struct fl_key key,
+                                               uint64_t lsn);
 
 FL_API size_t fl_batch_count(const struct fl_batch *batch); /* changes in it */
 FL_API size_t fl_batch_bytes(const struct fl_batch *batch); /* their encoded size */

@@ -9,10 +9,10 @@ extern "C" {
 #endif
 
 struct fl_check_finding {
-    const char *rule;   /* short name of the broken invariant: "frame-crc", "link-target", ... */
-    uint64_t off;       /* byte offset in the file */
-    uint64_t len;       /* bytes concerned; 0 if not known */
-    const char *text;   /* one sentence, with the remedy */
+    const char *rule; /* short name of the broken invariant: "frame-crc", "link-target", ... */
+    uint64_t off;     /* byte offset in the file */
+    uint64_t len;     /* bytes concerned; 0 if not known */
+    const char *text; /* one sentence, with the remedy */
 };
 
 struct fl_check_options {

@@ -12,7 +12,7 @@ struct fl_cursor;
 
 struct fl_cursor_options {
     uint8_t space;
-    bool live;                    /* false: one consistent state, that of the open (or of `snapshot`).
+    bool live; /* false: one consistent state, that of the open (or of `snapshot`).
                                      true: pins nothing; a key present throughout is met exactly once */
     struct fl_snapshot *snapshot; /* NULL: the present state */
     struct fl_bytes prefix;       /* only keys that start so; empty: all */

@@ -70,17 +70,20 @@ fl_bytes(const void *ptr, size_t len)
 /* ---- opening ---- */
 
 enum fl_mapping {
-    FL_MAPPING_AUTO = 0,     /* the strongest that the file grants: dax, else volatile on tmpfs, else page */
-    FL_MAPPING_DAX = 1,      /* MAP_SYNC: user-space flushes survive a power cut */
-    FL_MAPPING_PAGE = 2,     /* an ordinary file: a synchronous write for each commit survives a power cut */
-    FL_MAPPING_VOLATILE = 3, /* flush and fence on memory that a power cut takes: survives a process crash */
-    FL_MAPPING_MODEL = 4,    /* the model filesystem */
+    FL_MAPPING_AUTO =
+        0, /* the strongest that the file grants: dax, else volatile on tmpfs, else page */
+    FL_MAPPING_DAX = 1, /* MAP_SYNC: user-space flushes survive a power cut */
+    FL_MAPPING_PAGE =
+        2, /* an ordinary file: a synchronous write for each commit survives a power cut */
+    FL_MAPPING_VOLATILE =
+        3, /* flush and fence on memory that a power cut takes: survives a process crash */
+    FL_MAPPING_MODEL = 4, /* the model filesystem */
 };
 
 enum fl_durability {
-    FL_DURABILITY_PROCESS = 1,  /* survives kill -9, not a power cut */
+    FL_DURABILITY_PROCESS = 1,             /* survives kill -9, not a power cut */
     FL_DURABILITY_POWERCUT_UNVERIFIED = 2, /* as POWERCUT, if the filesystem below keeps its word */
-    FL_DURABILITY_POWERCUT = 3, /* survives a power cut */
+    FL_DURABILITY_POWERCUT = 3,            /* survives a power cut */
 };
 
 FL_API const char *fl_mapping_name(enum fl_mapping mapping);          /* "dax" */
@@ -90,26 +93,29 @@ enum fl_open_flags {
     FL_OPEN_CREATE = 1,    /* create the file if it is absent */
     FL_OPEN_EXCLUSIVE = 2, /* with CREATE: FL_EXISTS if it is there */
     FL_OPEN_READ_ONLY = 4, /* write nothing at all; recovery is done in DRAM only */
-    FL_OPEN_SALVAGE = 8,   /* with READ_ONLY: go past damage; fl_stats says what LSN ranges were lost */
-    FL_OPEN_SIGBUS = 16,   /* install a SIGBUS handler that turns media errors into FL_IO; it chains */
+    FL_OPEN_SALVAGE =
+        8, /* with READ_ONLY: go past damage; fl_stats says what LSN ranges were lost */
+    FL_OPEN_SIGBUS =
+        16, /* install a SIGBUS handler that turns media errors into FL_IO; it chains */
 };
 
 /* Set by fl_options_init(); change what you need after it. */
 struct fl_options {
-    size_t struct_bytes; /* sizeof(struct fl_options), for a library newer than the program */
-    unsigned flags;      /* enum fl_open_flags; default FL_OPEN_CREATE */
-    enum fl_mapping mapping;           /* default AUTO */
-    enum fl_durability durability_min; /* default POWERCUT; UNVERIFIED is let through by POWERCUT and
+    size_t struct_bytes;     /* sizeof(struct fl_options), for a library newer than the program */
+    unsigned flags;          /* enum fl_open_flags; default FL_OPEN_CREATE */
+    enum fl_mapping mapping; /* default AUTO */
+    enum fl_durability
+        durability_min; /* default POWERCUT; UNVERIFIED is let through by POWERCUT and
                                           reported, PROCESS admits everything */
 
     /* Geometry: read when the file is created, ignored when it is opened. */
     uint32_t block_bytes;    /* power of two, 4 KiB to 1 GiB; default 2 MiB */
     uint64_t size_bytes_max; /* the file never grows over this; default 1 TiB */
 
-    uint32_t blocks_ahead;   /* blocks kept faulted ahead of the log; default 4 */
-    uint32_t threads_open;   /* threads that rebuild the index on open; 0: one a core */
-    bool verify_reads;       /* check each record's CRC when it is read; default true */
-    bool background;         /* run the grow-ahead and the cleaner thread; default true. Off, the
+    uint32_t blocks_ahead; /* blocks kept faulted ahead of the log; default 4 */
+    uint32_t threads_open; /* threads that rebuild the index on open; 0: one a core */
+    bool verify_reads;     /* check each record's CRC when it is read; default true */
+    bool background;       /* run the grow-ahead and the cleaner thread; default true. Off, the
                                 caller drives them with fl_maintain() (tests, crash exploration) */
 
     /* Milliseconds since 1970 of the wall clock; NULL: clock_gettime(CLOCK_REALTIME). */
@@ -155,7 +161,7 @@ struct fl_put_options {
     uint64_t deadline_ms; /* milliseconds since 1970 at which the key expires; 0: never */
     uint64_t lsn;         /* for FL_IF_LSN */
     enum fl_condition condition;
-    uint8_t type;         /* 0 to 15: a tag kept with the value; 0 is a plain string */
+    uint8_t type; /* 0 to 15: a tag kept with the value; 0 is a plain string */
 };
 
 /* Store `value` under `key`. options may be NULL: no condition, no deadline, type 0.
@@ -178,8 +184,8 @@ FL_API FL_NODISCARD fl_status fl_delete_spaces(struct fl_store *store, uint8_t s
 /* Copy up to `cap` bytes of the value into `buf` and set *len to the value's whole length in bytes.
  * Errors: FL_NOT_FOUND; FL_TOO_LARGE (buf was too small; *len says what is needed); FL_CORRUPT (this
  * key's record is damaged; others are served). */
-FL_API FL_NODISCARD fl_status fl_get(struct fl_store *store, struct fl_key key, void *buf, size_t cap,
-                                     size_t *len);
+FL_API FL_NODISCARD fl_status fl_get(struct fl_store *store, struct fl_key key, void *buf,
+                                     size_t cap, size_t *len);
 
 /* A value in place: nothing is copied. */
 struct fl_view {
@@ -188,7 +194,7 @@ struct fl_view {
     uint64_t deadline_ms;  /* 0: none */
     uint64_t ticket;       /* 0: durable. Else don't tell anybody before this ticket is durable */
     uint8_t type;
-    void *guard;           /* internal */
+    void *guard; /* internal */
 };
 
 /* The value of `key` in place. Its segment can't be reused until fl_view_release().
@@ -207,8 +213,8 @@ FL_API uint64_t fl_count(struct fl_store *store, uint8_t space);
 
 /* Copy some key of `space`, chosen about evenly, into `buf` (cap bytes, FL_KEY_BYTES_MAX always
  * suffices). Errors: FL_NOT_FOUND (the space is empty), FL_TOO_LARGE. */
-FL_API FL_NODISCARD fl_status fl_random_key(struct fl_store *store, uint8_t space, void *buf, size_t cap,
-                                            size_t *len);
+FL_API FL_NODISCARD fl_status fl_random_key(struct fl_store *store, uint8_t space, void *buf,
+                                            size_t cap, size_t *len);
 
 /* The store's clock, milliseconds since 1970: the wall clock, but never behind what an earlier run
  * has judged expiry by. */
@@ -274,13 +280,13 @@ struct fl_stats {
 
     uint64_t keys_total;
     uint64_t index_dram_bytes;
-    uint64_t pins;             /* snapshots and cursors that hold versions */
-    uint64_t pins_versions;    /* older versions kept for them */
-    uint64_t open_ms;          /* what fl_open() took */
-    uint64_t open_records;     /* records scanned by it */
+    uint64_t pins;          /* snapshots and cursors that hold versions */
+    uint64_t pins_versions; /* older versions kept for them */
+    uint64_t open_ms;       /* what fl_open() took */
+    uint64_t open_records;  /* records scanned by it */
     bool read_only;
-    bool recovered;            /* the file had not been closed cleanly */
-    uint64_t lost_ranges;      /* after FL_OPEN_SALVAGE: damaged LSN ranges skipped */
+    bool recovered;       /* the file had not been closed cleanly */
+    uint64_t lost_ranges; /* after FL_OPEN_SALVAGE: damaged LSN ranges skipped */
     uint64_t lost_bytes;
 };
 
