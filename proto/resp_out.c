@@ -185,7 +185,8 @@ begin_block(struct resp_out *out, size_t len)
 static struct resp_seg *
 insert_seg(struct resp_out *out, size_t extra_bytes, char **extra)
 {
-    const size_t need = 2 * sizeof(struct resp_seg) + extra_bytes + 4 * ALIGNMENT + ROOM_MIN;
+    const size_t need =
+        2 * sizeof(struct resp_seg) + extra_bytes + (size_t)4 * ALIGNMENT + ROOM_MIN;
 
     if ((out->tail == NULL || (size_t)(out->end - out->cur) < need) && !begin_block(out, need)) {
         return NULL;

@@ -265,8 +265,8 @@ static fl_status
 read_string(struct resp_reader *reader, const char *buf, uint32_t len, char type, uint32_t off,
             uint32_t end)
 {
-    bool streamed;
-    int64_t bulk_len;
+    bool streamed = false;
+    int64_t bulk_len = 0;
     fl_status status = read_count(reader, buf + off, end - off, &streamed, &bulk_len);
 
     if (status != FL_OK) {
@@ -309,10 +309,10 @@ read_string(struct resp_reader *reader, const char *buf, uint32_t len, char type
 static fl_status
 read_chunk(struct resp_reader *reader, char *buf, uint32_t len)
 {
-    uint32_t off;
-    uint32_t end;
-    bool streamed;
-    int64_t chunk_len;
+    uint32_t off = 0;
+    uint32_t end = 0;
+    bool streamed = false;
+    int64_t chunk_len = 0;
 
     if (buf[reader->pos] != ';') {
         return refuse(reader, "a streamed string goes on without a chunk");
@@ -371,8 +371,8 @@ static fl_status
 read_aggregate(struct resp_reader *reader, const char *buf, char byte, uint32_t off, uint32_t end)
 {
     const enum resp_type type = aggregate_type(byte);
-    bool streamed;
-    int64_t count;
+    bool streamed = false;
+    int64_t count = 0;
     const fl_status status = read_count(reader, buf + off, end - off, &streamed, &count);
 
     if (status != FL_OK) {
@@ -441,8 +441,8 @@ static fl_status
 read_element(struct resp_reader *reader, char *buf, uint32_t len)
 {
     const char type = buf[reader->pos];
-    uint32_t off;
-    uint32_t end;
+    uint32_t off = 0;
+    uint32_t end = 0;
 
     if (memchr("+-:$*_,#!=(~>%|.", type, 16) == NULL) {
         return refuse(reader, "not a reply of RESP");
