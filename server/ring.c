@@ -1,59 +1,14 @@
 /* The loop over io_uring: multishot accept and receive into provided buffers, sends queued until
  * the next wait, so that a tick costs one system call however many sockets it serves. */
-#include "server/loop.h"
+#include "server/ring_internal.h"
 
 #include "base/fail.h"
 
 #include <errno.h>
-#include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
-
-enum {
-    RING_SQ_ENTRIES = 1024,
-    RING_CQ_ENTRIES = 8192,
-    RING_BUFFERS = 256, /* a power of two */
-    RING_BUFFER_BYTES = 16 * 1024,
-    /* Buffers begin a few lines apart modulo a page: small requests, one a buffer, would all fall
-     * into the same sets of the cache otherwise. */
-    RING_BUFFER_STRIDE = RING_BUFFER_BYTES + 5 * 64,
-    RING_GROUP = 1,
-    RING_WATCHES_MAX = 16,
-};
-_Static_assert((int)RING_BUFFER_BYTES <= (int)LOOP_RECV_BYTES_MAX, "received() promises it");
-
-/* The low bits of user_data. */
-enum ring_kind {
-    RING_IGNORED = 0,
-    RING_ACCEPT = 1,
-    RING_RECV = 2,
-    RING_SEND = 3,
-    RING_POLL = 4,
-    RING_KIND_MASK = 7,
-};
-
-struct ring_watch {
-    _Alignas(8) int fd; /* -1: stopped */
-    bool armed;
-    void *tag;
-};
-
-struct ring {
-    struct loop base;
-    struct io_uring uring;
-    struct io_uring_buf_ring *buffers;
-    char *memory;
-    unsigned recycled; /* buffers given back, not yet shown to the kernel */
-    unsigned listeners_count;
-    unsigned watches_count;
-    struct ring_watch listeners[RING_WATCHES_MAX];
-    struct ring_watch watches[RING_WATCHES_MAX];
-    struct loop_sock *starved; /* wait for a receive buffer */
-    struct loop_sock *closing; /* nothing in flight any more */
-};
 
 static inline struct ring *
 ring_of(struct loop *loop)
@@ -73,11 +28,17 @@ ring_sqe(struct ring *ring)
     return sqe;
 }
 
+static uint64_t
+ring_data(const void *place, enum ring_kind kind)
+{
+    return (uint64_t)(uintptr_t)place | kind;
+}
+
 /* After io_uring_prep_*(), which clears it. */
 static void
-ring_tag(struct io_uring_sqe *sqe, void *place, enum ring_kind kind)
+ring_tag(struct io_uring_sqe *sqe, const void *place, enum ring_kind kind)
 {
-    io_uring_sqe_set_data64(sqe, (uint64_t)(uintptr_t)place | kind);
+    io_uring_sqe_set_data64(sqe, ring_data(place, kind));
 }
 
 static void
@@ -113,18 +74,41 @@ ring_arm_poll(struct ring *ring, struct ring_watch *watch)
     watch->armed = true;
 }
 
+/* A place in one of the two lists; NULL: it is full. */
+static struct ring_watch *
+ring_put(struct ring_watch *list, unsigned *count, int fd, void *tag)
+{
+    if (*count == RING_WATCHES_MAX) {
+        return NULL;
+    }
+    list[*count] = (struct ring_watch){.fd = fd, .tag = tag};
+    *count += 1;
+    return &list[*count - 1];
+}
+
 static fl_status
 ring_listen(struct loop *base, int fd, void *tag)
 {
     struct ring *ring = ring_of(base);
+    struct ring_watch *listener = ring_put(ring->listeners, &ring->listeners_count, fd, tag);
 
-    if (ring->listeners_count == RING_WATCHES_MAX) {
+    if (listener == NULL) {
         return FL_FAIL(FL_INVALID, "more than %d listeners", RING_WATCHES_MAX);
     }
-    struct ring_watch *listener = &ring->listeners[ring->listeners_count++];
-
-    *listener = (struct ring_watch){.fd = fd, .tag = tag};
     ring_arm_accept(ring, listener);
+    return FL_OK;
+}
+
+static fl_status
+ring_watch_fd(struct loop *base, int fd, void *tag)
+{
+    struct ring *ring = ring_of(base);
+    struct ring_watch *watch = ring_put(ring->watches, &ring->watches_count, fd, tag);
+
+    if (watch == NULL) {
+        return FL_FAIL(FL_INVALID, "more than %d watched descriptors", RING_WATCHES_MAX);
+    }
+    ring_arm_poll(ring, watch);
     return FL_OK;
 }
 
@@ -145,7 +129,7 @@ ring_cancel(struct ring *ring, void *place, enum ring_kind kind)
 {
     struct io_uring_sqe *sqe = ring_sqe(ring);
 
-    io_uring_prep_cancel64(sqe, (uint64_t)(uintptr_t)place | kind, 0);
+    io_uring_prep_cancel64(sqe, ring_data(place, kind), 0);
     ring_tag(sqe, NULL, RING_IGNORED);
 }
 
@@ -162,21 +146,6 @@ ring_listen_stop(struct loop *base)
     }
     /* Now, since the caller closes the sockets: the cancellation must not meet a number reused. */
     (void)io_uring_submit(&ring->uring);
-}
-
-static fl_status
-ring_watch_fd(struct loop *base, int fd, void *tag)
-{
-    struct ring *ring = ring_of(base);
-
-    if (ring->watches_count == RING_WATCHES_MAX) {
-        return FL_FAIL(FL_INVALID, "more than %d watched descriptors", RING_WATCHES_MAX);
-    }
-    struct ring_watch *watch = &ring->watches[ring->watches_count++];
-
-    *watch = (struct ring_watch){.fd = fd, .tag = tag};
-    ring_arm_poll(ring, watch);
-    return FL_OK;
 }
 
 static fl_status
@@ -224,11 +193,15 @@ ring_send(struct loop *base, struct loop_sock *sock, const struct iovec *iov, un
     return 0;
 }
 
+/* Called when the last operation ends and when there was none: one of the two comes first. */
 static void
 ring_list_closing(struct ring *ring, struct loop_sock *sock)
 {
-    sock->next = ring->closing;
-    ring->closing = sock;
+    if (!sock->listed) {
+        sock->listed = true;
+        sock->next = ring->closing;
+        ring->closing = sock;
+    }
 }
 
 static void
@@ -270,20 +243,6 @@ ring_release(struct ring *ring)
         sock->fd = -1;
         ring->base.events->released(ring->base.context, sock);
     }
-}
-
-static inline char *
-ring_buffer(struct ring *ring, unsigned id)
-{
-    return ring->memory + (size_t)id * RING_BUFFER_STRIDE;
-}
-
-static inline void
-ring_recycle(struct ring *ring, unsigned id)
-{
-    io_uring_buf_ring_add(ring->buffers, ring_buffer(ring, id), RING_BUFFER_BYTES,
-                          (unsigned short)id, RING_BUFFERS - 1, (int)ring->recycled);
-    ring->recycled++;
 }
 
 static void
@@ -373,15 +332,12 @@ ring_on_completion(struct ring *ring, uint64_t data, int res, unsigned flags)
     case RING_ACCEPT:
         ring_on_accept(ring, place, res, flags);
         return;
-    case RING_POLL: {
-        struct ring_watch *watch = place;
-
+    case RING_POLL:
         if ((flags & IORING_CQE_F_MORE) == 0) {
-            ring_arm_poll(ring, watch);
+            ring_arm_poll(ring, place);
         }
-        ring->base.events->readable(ring->base.context, watch->tag);
+        ring->base.events->readable(ring->base.context, ((struct ring_watch *)place)->tag);
         return;
-    }
     case RING_IGNORED:
     case RING_KIND_MASK:
     default:
@@ -467,13 +423,7 @@ ring_destroy(struct loop *base)
     struct ring *ring = ring_of(base);
 
     ring_release(ring);
-    io_uring_queue_exit(&ring->uring);
-    if (ring->buffers != NULL) {
-        munmap(ring->buffers, RING_BUFFERS * sizeof(struct io_uring_buf));
-    }
-    if (ring->memory != NULL) {
-        munmap(ring->memory, (size_t)RING_BUFFERS * RING_BUFFER_STRIDE);
-    }
+    ring_teardown(ring);
     free(ring);
 }
 
@@ -492,99 +442,10 @@ static const struct loop_ops ring_ops = {
     .wait = ring_wait,
 };
 
-/* The best set of flags that this kernel knows: 6.1 has the first, older ones fewer. */
-static int
-ring_queue_init(struct io_uring *uring)
-{
-    static const unsigned choices[] = {
-        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL,
-        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL,
-        0,
-    };
-    int result = -EINVAL;
-
-    for (size_t i = 0; i < sizeof(choices) / sizeof(choices[0]) && result == -EINVAL; i++) {
-        struct io_uring_params params = {
-            .flags = choices[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
-            .cq_entries = RING_CQ_ENTRIES,
-        };
-
-        result = io_uring_queue_init_params(RING_SQ_ENTRIES, uring, &params);
-    }
-    return result;
-}
-
-static int
-ring_init_buffers(struct ring *ring)
-{
-    const size_t list_bytes = RING_BUFFERS * sizeof(struct io_uring_buf);
-    const size_t bytes = (size_t)RING_BUFFERS * RING_BUFFER_STRIDE;
-    void *list = mmap(NULL, list_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    ring->buffers = list == MAP_FAILED ? NULL : list;
-    ring->memory = memory == MAP_FAILED ? NULL : memory;
-    if (ring->buffers == NULL || ring->memory == NULL) {
-        return -ENOMEM;
-    }
-    struct io_uring_buf_reg reg = {
-        .ring_addr = (uintptr_t)ring->buffers, .ring_entries = RING_BUFFERS, .bgid = RING_GROUP};
-    const int result = io_uring_register_buf_ring(&ring->uring, &reg, 0);
-
-    if (result != 0) {
-        return result;
-    }
-    io_uring_buf_ring_init(ring->buffers);
-    for (unsigned id = 0; id < RING_BUFFERS; id++) {
-        ring_recycle(ring, id);
-    }
-    io_uring_buf_ring_advance(ring->buffers, (int)ring->recycled);
-    ring->recycled = 0;
-    return 0;
-}
-
-/* Kernels tell nowhere whether they know multishot receive (6.0): try it on a pair of sockets. */
-static int
-ring_probe_multishot(struct ring *ring)
-{
-    int pair[2];
-    struct io_uring_cqe *cqe;
-    struct __kernel_timespec time = {.tv_sec = 1};
-    struct loop_sock sock;
-
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
-        return -errno;
-    }
-    sock = (struct loop_sock){.fd = pair[0], .recv_wanted = true};
-    ring_arm_recv(ring, &sock);
-    int result = send(pair[1], "x", 1, MSG_NOSIGNAL) == 1 ? 0 : -errno;
-
-    while (result >= 0 && sock.ops_in_flight > 0) {
-        result = io_uring_submit_and_wait_timeout(&ring->uring, &cqe, 1, &time, NULL);
-        if (result < 0 || io_uring_peek_cqe(&ring->uring, &cqe) != 0) {
-            break;
-        }
-        if ((cqe->flags & IORING_CQE_F_BUFFER) != 0) {
-            ring_recycle(ring, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
-        }
-        if ((cqe->flags & IORING_CQE_F_MORE) == 0) {
-            sock.ops_in_flight--;
-            result = cqe->res < 0 ? cqe->res : 0;
-        }
-        io_uring_cqe_seen(&ring->uring, cqe);
-        (void)shutdown(pair[1], SHUT_RDWR);
-    }
-    ring_show_recycled(ring);
-    close(pair[0]);
-    close(pair[1]);
-    return sock.ops_in_flight > 0 && result >= 0 ? -ETIME : (result > 0 ? 0 : result);
-}
-
 fl_status
 ring_create(unsigned sockets_max, struct loop **out)
 {
     struct ring *ring = calloc(1, sizeof(*ring));
-    const char *what = "io_uring_setup";
 
     (void)sockets_max;
     if (ring == NULL) {
@@ -592,26 +453,12 @@ ring_create(unsigned sockets_max, struct loop **out)
     }
     ring->base.ops = &ring_ops;
 
-    int result = ring_queue_init(&ring->uring);
+    const fl_status status = ring_setup(ring);
 
-    if (result != 0) {
+    if (status != FL_OK) {
         free(ring);
-        errno = -result;
-        return FL_FAIL_ERRNO(FL_NOT_SUPPORTED, "%s", what);
+        return status;
     }
-    what = "io_uring provided buffers";
-    result = ring_init_buffers(ring);
-    if (result == 0) {
-        what = "io_uring multishot receive";
-        result = ring_probe_multishot(ring);
-    }
-    if (result != 0) {
-        ring_destroy(&ring->base);
-        errno = -result;
-        return FL_FAIL_ERRNO(FL_NOT_SUPPORTED, "%s", what);
-    }
-    /* Saves looking the descriptor up at each call; without it all works as well. */
-    (void)io_uring_register_ring_fd(&ring->uring);
     *out = &ring->base;
     return FL_OK;
 }
