@@ -16,9 +16,10 @@
  * Each call after FL_OK begins a new request, so limits may be changed between requests (AUTH). A
  * caller that parses ahead of execution stops after a request that may change them.
  *
- * Two things are refused that Redis lets pass, because they only occur when a client has lost
- * count: a CR without its LF behind a number, and an argument that isn't followed by CR LF. A NUL
- * byte has no special meaning.
+ * Differences from Redis, none of which a client that keeps to the protocol can see: a CR without
+ * its LF behind a number, and an argument that isn't followed by CR LF, are refused, since they
+ * only occur when a client has lost count; a NUL byte has no special meaning in a line; and a line
+ * over its limit is refused however it arrives, not only if it does so in pieces.
  */
 #ifndef FL_PROTO_RESP_PARSE_H
 #define FL_PROTO_RESP_PARSE_H
