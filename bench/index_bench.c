@@ -38,13 +38,35 @@ mix(uint64_t x)
     return x ^ x >> 33;
 }
 
+/* Elapsed time, and this process's processor time: on a busy machine only the second means something. */
+struct span {
+    double wall_ns, cpu_ns;
+};
+
 static double
-now_ns(void)
+clock_ns(clockid_t clock)
 {
     struct timespec ts;
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    clock_gettime(clock, &ts);
     return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
+}
+
+static struct span
+span_begin(void)
+{
+    return (struct span){clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_PROCESS_CPUTIME_ID)};
+}
+
+static void
+report(const char *what, struct span since, uint64_t count)
+{
+    const struct span now = span_begin();
+
+    printf("  %-34s %8.1f ns, processor %8.1f ns\n", what,
+           (now.wall_ns - since.wall_ns) / (double)count,
+           (now.cpu_ns - since.cpu_ns) / (double)count);
+    fflush(stdout);
 }
 
 static bool
@@ -139,13 +161,6 @@ write_records(struct bench *bench, const char *shape)
 }
 
 static void
-report(const char *what, double ns, uint64_t count)
-{
-    printf("  %-34s %8.1f ns\n", what, ns / (double)count);
-    fflush(stdout);
-}
-
-static void
 must(bool ok, const char *what)
 {
     if (!ok) {
@@ -180,20 +195,20 @@ put(struct bench *bench, uint64_t hash, uint64_t i, index_loc loc, uint64_t lsn)
 static void
 bench_insert(struct bench *bench)
 {
-    const double begin = now_ns();
+    const struct span begin = span_begin();
 
     for (uint64_t i = 0; i < bench->keys; i++) {
         put(bench, index_hash(bench->index, record_key(bench, i)), i, record_loc(i), i + 1);
     }
     while (index_maintain(bench->index) > 0) {
     }
-    report("insert, hash and order", now_ns() - begin, bench->keys);
+    report("insert, hash and order", begin, bench->keys);
 }
 
 static void
 bench_insert_batched(struct bench *bench)
 {
-    const double begin = now_ns();
+    const struct span begin = span_begin();
 
     for (uint64_t i = 0; i < bench->keys; i += BATCH) {
         const uint64_t n = bench->keys - i < BATCH ? bench->keys - i : BATCH;
@@ -209,7 +224,7 @@ bench_insert_batched(struct bench *bench)
     }
     while (index_maintain(bench->index) > 0) {
     }
-    report("insert, prefetched by 16", now_ns() - begin, bench->keys);
+    report("insert, prefetched by 16", begin, bench->keys);
 }
 
 static void *
@@ -243,15 +258,15 @@ bench_reads(struct bench *bench)
 {
     const uint64_t n = bench->keys;
     uint64_t sum = 0;
-    double begin = now_ns();
+    struct span begin = span_begin();
 
     for (uint64_t i = 0; i < n; i++) {
         const uint64_t k = mix(i) % n;
 
         sum += (unsigned char)bench->records[(k + 1) * RECORD_BYTES + KEY_OFF + (sum & 1)];
     }
-    report("record reads", now_ns() - begin, n);
-    begin = now_ns();
+    report("record reads", begin, n);
+    begin = span_begin();
     for (uint64_t i = 0; i < n; i++) {
         const struct fl_key key = record_key(bench, mix(i) % n);
         const uint32_t token = epoch_enter(bench->epoch);
@@ -262,8 +277,8 @@ bench_reads(struct bench *bench)
         sum += loc;
         epoch_exit(bench->epoch, token);
     }
-    report("find, with its record's reads", now_ns() - begin, n);
-    begin = now_ns();
+    report("find, with its record's reads", begin, n);
+    begin = span_begin();
     for (uint64_t i = 0; i + BATCH <= n; i += BATCH) {
         struct fl_key keys[BATCH];
         uint64_t hashes[BATCH];
@@ -285,8 +300,8 @@ bench_reads(struct bench *bench)
             sum += loc;
         }
     }
-    report("find, prefetched by 16", now_ns() - begin, n);
-    begin = now_ns();
+    report("find, prefetched by 16", begin, n);
+    begin = span_begin();
     for (uint64_t i = 0; i < n; i++) {
         struct fl_key key = record_key(bench, mix(i) % n);
         char absent[KEY_ROOM];
@@ -297,7 +312,7 @@ bench_reads(struct bench *bench)
         key.ptr = absent;
         sum += index_find(bench->index, index_hash(bench->index, key), key, INDEX_LSN_LATEST, &loc);
     }
-    report("find, absent", now_ns() - begin, n);
+    report("find, absent", begin, n);
     if (sum == 1) {
         puts("");
     }
@@ -307,14 +322,14 @@ static void
 bench_overwrites(struct bench *bench)
 {
     const uint64_t n = bench->keys;
-    double begin = now_ns();
+    struct span begin = span_begin();
 
     for (uint64_t i = 0; i < n; i++) {
         const uint64_t k = mix(i + 77) % n;
 
         put(bench, index_hash(bench->index, record_key(bench, k)), k, record_loc(k), n + i);
     }
-    report("overwrite, with its record's reads", now_ns() - begin, n);
+    report("overwrite, with its record's reads", begin, n);
 }
 
 static void
@@ -323,7 +338,7 @@ bench_scans(struct bench *bench)
     enum { SCANS = 100000, LEN = 100 };
     index_loc locs[LEN];
     uint64_t total = 0;
-    double begin = now_ns();
+    struct span begin = span_begin();
 
     for (uint64_t i = 0; i < SCANS; i++) {
         const struct fl_key key = record_key(bench, mix(i) % bench->keys);
@@ -331,14 +346,14 @@ bench_scans(struct bench *bench)
         total += index_scan(bench->index, key, true, (enum index_direction)(i & 1),
                             INDEX_LSN_LATEST, locs, LEN);
     }
-    report("scan of 100, a scan", now_ns() - begin, SCANS);
-    begin = now_ns();
+    report("scan of 100, a scan", begin, SCANS);
+    begin = span_begin();
     for (uint64_t i = 0; i < SCANS; i++) {
         const struct fl_key key = record_key(bench, mix(i) % bench->keys);
 
         total += index_scan(bench->index, key, true, INDEX_FORWARD, INDEX_LSN_LATEST, locs, 1);
     }
-    report("seek (scan of 1)", now_ns() - begin, SCANS);
+    report("seek (scan of 1)", begin, SCANS);
     must(total > 0, "scan");
 }
 
@@ -346,7 +361,7 @@ static void
 bench_deletes(struct bench *bench)
 {
     const uint64_t n = bench->keys / 5;
-    const double begin = now_ns();
+    const struct span begin = span_begin();
 
     for (uint64_t i = 0; i < n; i++) {
         const uint64_t k = permuted(i + 3, bench->keys);
@@ -354,7 +369,7 @@ bench_deletes(struct bench *bench)
         put(bench, index_hash(bench->index, record_key(bench, k)), k,
             record_loc(k) | INDEX_LOC_TOMBSTONE, UINT64_C(1) << 40);
     }
-    report("delete, with its record's reads", now_ns() - begin, n);
+    report("delete, with its record's reads", begin, n);
 }
 
 static void
@@ -399,8 +414,8 @@ bench_load(struct bench *bench, unsigned threads)
     for (uint64_t i = 0; i < bench->keys; i++) {
         load_hashes[i] = index_hash(bench->index, record_key(bench, i));
     }
-    double begin = now_ns();
-    const double first = begin;
+    struct span begin = span_begin();
+    const struct span first = begin;
 
     must(index_load_begin(bench->index, threads) == FL_OK, "load");
     for (unsigned t = 0; t < threads; t++) {
@@ -410,11 +425,11 @@ bench_load(struct bench *bench, unsigned threads)
     for (unsigned t = 0; t < threads; t++) {
         pthread_join(jobs[t].thread, NULL);
     }
-    report("load, the hash", now_ns() - begin, bench->keys);
-    begin = now_ns();
+    report("load, the hash", begin, bench->keys);
+    begin = span_begin();
     must(index_load_finish(bench->index, threads, NULL) == FL_OK, "load");
-    report("load, the order", now_ns() - begin, bench->keys);
-    printf("  %-34s %8.3f s\n", "load, all", (now_ns() - first) / 1e9);
+    report("load, the order", begin, bench->keys);
+    report("load, all", first, bench->keys);
     free(load_hashes);
 }
 
@@ -422,12 +437,12 @@ static void
 bench_epoch(struct bench *bench)
 {
     enum { N = 20000000 };
-    const double begin = now_ns();
+    const struct span begin = span_begin();
 
     for (int i = 0; i < N; i++) {
         epoch_exit(bench->epoch, epoch_enter(bench->epoch));
     }
-    report("epoch enter and exit", now_ns() - begin, N);
+    report("epoch enter and exit", begin, N);
 }
 
 static void

@@ -269,6 +269,28 @@ fl_prefetch(struct fl_store *store, struct fl_key key)
     engine_prefetch(store->engine, engine_hash(store->engine, key), 0);
 }
 
+void
+fl_prefetch_many(struct fl_store *store, const struct fl_key *keys, size_t count)
+{
+    enum { AT_ONCE = 64 };
+    uint64_t hashes[AT_ONCE];
+
+    for (size_t first = 0; first < count; first += AT_ONCE) {
+        const size_t n = count - first < AT_ONCE ? count - first : AT_ONCE;
+        const uint32_t token = engine_enter(store->engine);
+
+        for (size_t i = 0; i < n; i++) {
+            hashes[i] = engine_hash(store->engine, keys[first + i]);
+        }
+        for (int stage = 0; stage < 3; stage++) {
+            for (size_t i = 0; i < n; i++) {
+                engine_prefetch(store->engine, hashes[i], stage);
+            }
+        }
+        engine_exit(store->engine, token);
+    }
+}
+
 uint64_t
 fl_count(struct fl_store *store, uint8_t space)
 {

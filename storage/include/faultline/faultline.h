@@ -208,6 +208,9 @@ FL_API void fl_view_release(struct fl_view *view);
  * some 16 keys, then do the work. */
 FL_API void fl_prefetch(struct fl_store *store, struct fl_key key);
 
+/* The same for some 8 to 64 keys at a time, down to the records: the misses of all overlap. */
+FL_API void fl_prefetch_many(struct fl_store *store, const struct fl_key *keys, size_t count);
+
 /* Number of keys in `space`, keys that expired but were not yet collected included. */
 FL_API uint64_t fl_count(struct fl_store *store, uint8_t space);
 
