@@ -323,8 +323,10 @@ prompt_init(struct prompt *prompt, struct session *session)
     el_set(prompt->edit, EL_SIGNAL, 1);
     el_set(prompt->edit, EL_EDITOR, "emacs");
     el_set(prompt->edit, EL_HIST, history, prompt->history);
-    el_set(prompt->edit, EL_ADDFN, "fl-complete", "complete a command", key_complete);
-    el_set(prompt->edit, EL_ADDFN, "fl-space", "space with a hint", key_space);
+    /* The wide form keeps the names that it is given; the narrow one would keep copies, and lose
+     * them. */
+    el_wset(prompt->edit, EL_ADDFN, L"fl-complete", L"complete a command", key_complete);
+    el_wset(prompt->edit, EL_ADDFN, L"fl-space", L"space with a hint", key_space);
     el_set(prompt->edit, EL_BIND, "^I", "fl-complete", NULL);
     el_set(prompt->edit, EL_BIND, "\\040", "fl-space", NULL);
     el_set(prompt->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);

@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STEP_BYTES = 65536, TERMINAL_ROWS = 24, TERMINAL_COLUMNS = 100 };
+enum { LEAVE_PAUSE_MS = 200, STEP_BYTES = 65536, TERMINAL_ROWS = 24, TERMINAL_COLUMNS = 100 };
 
 /* ---- paths ---- */
 
@@ -305,10 +305,9 @@ terminal_expect(struct terminal *terminal, const char *text)
     terminal->looked = (size_t)(found - terminal->seen) + strlen(text);
 }
 
-int
-terminal_end(struct terminal *terminal)
+static int
+end_by(struct terminal *terminal, uint64_t deadline_ns)
 {
-    const uint64_t deadline_ns = clock_mono_ns() + (uint64_t)RUN_TIMEOUT_MS * CLOCK_NS_PER_MS;
     int status = 0;
 
     while (look(terminal, deadline_ns)) {
@@ -322,4 +321,27 @@ terminal_end(struct terminal *terminal)
     free(terminal->seen);
     *terminal = (struct terminal){0};
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+int
+terminal_end(struct terminal *terminal)
+{
+    return end_by(terminal, clock_mono_ns() + (uint64_t)RUN_TIMEOUT_MS * CLOCK_NS_PER_MS);
+}
+
+int
+terminal_leave(struct terminal *terminal)
+{
+    const uint64_t deadline_ns = clock_mono_ns() + (uint64_t)RUN_TIMEOUT_MS * CLOCK_NS_PER_MS;
+    struct pollfd polled = {.fd = terminal->fd, .events = 0};
+
+    /* POLLHUP: the program has closed its side. */
+    while (left_ms(deadline_ns) > 0 && poll(&polled, 1, LEAVE_PAUSE_MS) == 0) {
+        const ssize_t n = write(terminal->fd, "\004", 1);
+
+        if (n != 1) {
+            break;
+        }
+    }
+    return end_by(terminal, deadline_ns);
 }

@@ -47,5 +47,8 @@ void terminal_send(struct terminal *terminal, const char *keys);
 void terminal_expect(struct terminal *terminal, const char *text);
 /* Wait for the end and return the exit status. */
 int terminal_end(struct terminal *terminal);
+/* The same, with Ctrl-D pressed until it works: the prompt appears a moment before the terminal's
+ * own handling of that key is off. */
+int terminal_leave(struct terminal *terminal);
 
 #endif

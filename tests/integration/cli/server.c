@@ -117,19 +117,19 @@ send_all(int fd, const char *data, size_t len)
 }
 
 static void
-serve_one(const struct fake *fake, int fd)
+serve_one(const struct fake_answer *answer, int fd)
 {
     const int on = 1;
     char buf[4096];
 
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     if (recv(fd, buf, sizeof(buf), 0) > 0) {
-        send_all(fd, fake->reply, fake->split);
-        if (fake->split > 0) {
+        send_all(fd, answer->reply, answer->split);
+        if (answer->split > 0) {
             poll(NULL, 0, SPLIT_PAUSE_MS);
         }
-        send_all(fd, fake->reply + fake->split, fake->reply_len - fake->split);
-        if (fake->closes) {
+        send_all(fd, answer->reply + answer->split, answer->reply_len - answer->split);
+        if (answer->closes) {
             shutdown(fd, SHUT_WR);
         }
         while (recv(fd, buf, sizeof(buf), 0) > 0) {
@@ -141,11 +141,13 @@ serve_one(const struct fake *fake, int fd)
 static void *
 serve(void *arg)
 {
-    const struct fake *fake = arg;
+    struct fake *fake = arg;
     int fd;
 
     while ((fd = accept(fake->fd, NULL, NULL)) >= 0) {
-        serve_one(fake, fd);
+        pthread_mutex_lock(&fake->lock);
+        serve_one(&fake->answer, fd);
+        pthread_mutex_unlock(&fake->lock);
     }
     return NULL;
 }
@@ -164,9 +166,18 @@ fake_start(struct fake *fake)
     }
     fake->port = ntohs(address.sin_port);
     snprintf(fake->port_text, sizeof(fake->port_text), "%u", fake->port);
+    pthread_mutex_init(&fake->lock, NULL);
     if (pthread_create(&fake->thread, NULL, serve, fake) != 0) {
         die("no thread");
     }
+}
+
+void
+fake_set(struct fake *fake, struct fake_answer answer)
+{
+    pthread_mutex_lock(&fake->lock);
+    fake->answer = answer;
+    pthread_mutex_unlock(&fake->lock);
 }
 
 void
@@ -174,5 +185,6 @@ fake_destroy(struct fake *fake)
 {
     shutdown(fake->fd, SHUT_RDWR); /* accept() fails */
     pthread_join(fake->thread, NULL);
+    pthread_mutex_destroy(&fake->lock);
     close(fake->fd);
 }

@@ -32,20 +32,27 @@ void server_destroy(struct server *server);
 
 /* To each connection: waits for the first bytes, sends `reply`, in two pieces if `split` > 0,
  * then closes (`closes`) or waits for the other side to. */
-struct fake {
-    const char *reply;
+struct fake_answer {
+    const char *reply; /* lent */
     size_t reply_len;
     size_t split;
     bool closes;
+};
 
+struct fake {
+    pthread_mutex_t lock;
+    struct fake_answer answer;
     int fd;
     uint16_t port;
     char port_text[8];
     pthread_t thread;
 };
 
-/* Owner: the caller; fake_destroy(). The first four fields may be changed between connections. */
+/* Owner: the caller; fake_destroy(). Answers nothing until it is told what. */
 void fake_start(struct fake *fake);
+/* For the connections from now on; waits until the last one is over, and its reply not used any
+ * more. */
+void fake_set(struct fake *fake, struct fake_answer answer);
 void fake_destroy(struct fake *fake);
 
 #endif

@@ -42,10 +42,7 @@ ask(struct run *run, const char *reply, size_t len, size_t split, bool closes,
         args[argc++] = *command++;
     }
     args[argc] = NULL;
-    fixture.fake.reply = reply;
-    fixture.fake.reply_len = len;
-    fixture.fake.split = split;
-    fixture.fake.closes = closes;
+    fake_set(&fixture.fake, (struct fake_answer){reply, len, split, closes});
     cli(run, args);
 }
 
@@ -224,6 +221,7 @@ nesting_without_end_is_refused(void **state)
     assert_int_equal(run.code, 3);
     assert_non_null(strstr(run.err, "broke the protocol"));
     run_deinit(&run);
+    fake_set(&fixture.fake, (struct fake_answer){0});
     free(reply);
 }
 

@@ -66,8 +66,7 @@ replies_are_shown_with_their_types(void **state)
     terminal_send(&terminal, "INFO server\r");
     terminal_expect(&terminal, "# Server\r");
     expect_prompt(&terminal, "");
-    terminal_send(&terminal, "\004");
-    assert_int_equal(terminal_end(&terminal), 0);
+    assert_int_equal(terminal_leave(&terminal), 0);
 }
 
 static void
@@ -155,8 +154,7 @@ history_is_recalled_and_kept_without_passwords(void **state)
     expect_prompt(&terminal, "");
     terminal_send(&terminal, UP "\r");
     terminal_expect(&terminal, "\"remember-me\"");
-    terminal_send(&terminal, "\004");
-    assert_int_equal(terminal_end(&terminal), 0);
+    assert_int_equal(terminal_leave(&terminal), 0);
 
     char *text = file_text(path);
 
@@ -168,8 +166,7 @@ history_is_recalled_and_kept_without_passwords(void **state)
     expect_prompt(&terminal, "");
     terminal_send(&terminal, UP "\r");
     terminal_expect(&terminal, "\"remember-me\"");
-    terminal_send(&terminal, "\004");
-    assert_int_equal(terminal_end(&terminal), 0);
+    assert_int_equal(terminal_leave(&terminal), 0);
     setenv("FAULTLINE_HISTORY", "", 1);
 }
 
