@@ -13,6 +13,7 @@
 
 enum {
     COPY_RECORDS = 256,
+    INSTALL_STEP = 16, /* copies installed under one hold of the commit lock */
     COPY_BYTES = 256 * 1024,
     GARBAGE_SEGMENTS_MIN = 2, /* below it cleaning isn't worth a segment of its own */
 };
@@ -89,13 +90,13 @@ victim_choose(struct engine *engine)
     const bool tight = !heap_has_room(engine->heap, 4);
     const uint64_t slack = GARBAGE_SEGMENTS_MIN * block_bytes;
 
-    atomic_store(&engine->pressure, choice.garbage > live - live / 4 + 16 * block_bytes);
+    atomic_store(&engine->pressure, choice.garbage > live / 2 + 6 * block_bytes);
     /* Many masks: the oldest segment is what they are kept for. If that one is blocked, copying others is vain. */
     if (choice.masks > choice.used / 5 && choice.masks > slack && choice.oldest != 0 &&
         choice.oldest_open == choice.open_min) {
         return choice.oldest;
     }
-    if (choice.garbage > slack + live * 2 / 5 || (tight && choice.garbage > block_bytes)) {
+    if (choice.garbage > slack + live * 3 / 10 || (tight && choice.garbage > block_bytes)) {
         return choice.best;
     }
     return 0;
@@ -122,6 +123,52 @@ struct cleaning {
     struct copy copies[COPY_RECORDS];
 };
 
+/* The index names the copy where it still names the source. Under the commit lock, so few at a time. */
+static void
+install_one(struct engine *engine, const struct copy *copy)
+{
+    const struct fl_key key = engine_record_key(&copy->record);
+    struct log_record source;
+
+    if (copy->mask) {
+        engine_account_mask(engine, copy->to, &copy->record, copy->record.lsn);
+        if (copy->named) {
+            (void)index_relocate(engine->index, copy->hash, key, copy->from, copy->to);
+        }
+        return;
+    }
+    if (!index_relocate(engine->index, copy->hash, key, copy->from, copy->to)) {
+        return;
+    }
+    if (log_peek(engine->log, copy->from & INDEX_LOC_OFF_MASK, &source)) {
+        engine_account_dead(engine, copy->from, &source);
+    }
+    engine_account_live(engine, copy->to, &copy->record);
+    if (copy->record.deadline_ms != 0) {
+        (void)!expiry_add(engine, copy->record.deadline_ms, copy->to);
+    }
+}
+
+static void
+install(struct cleaning *c, size_t first, size_t count)
+{
+    struct engine *engine = c->engine;
+
+    const uint32_t token = engine_enter(engine);
+
+    for (int stage = 0; stage < 2; stage++) {
+        for (size_t i = first; i < first + count; i++) {
+            engine_prefetch(engine, c->copies[i].hash, stage);
+        }
+    }
+    engine_exit(engine, token);
+    pthread_mutex_lock(&engine->commit_lock);
+    for (size_t i = first; i < first + count; i++) {
+        install_one(engine, &c->copies[i]);
+    }
+    pthread_mutex_unlock(&engine->commit_lock);
+}
+
 static fl_status
 copies_flush(struct cleaning *c)
 {
@@ -147,29 +194,9 @@ copies_flush(struct cleaning *c)
     if (status != FL_OK) {
         return status;
     }
-    pthread_mutex_lock(&engine->commit_lock);
-    for (size_t i = 0; i < c->count; i++) {
-        struct copy *copy = &c->copies[i];
-        struct log_record source;
-
-        if (copy->mask) {
-            engine_account_mask(engine, copy->to, &copy->record, copy->record.lsn);
-            if (copy->named) {
-                (void)index_relocate(engine->index, copy->hash, engine_record_key(&copy->record),
-                                     copy->from, copy->to);
-            }
-        } else if (index_relocate(engine->index, copy->hash, engine_record_key(&copy->record),
-                                  copy->from, copy->to)) {
-            if (log_peek(engine->log, copy->from & INDEX_LOC_OFF_MASK, &source)) {
-                engine_account_dead(engine, copy->from, &source);
-            }
-            engine_account_live(engine, copy->to, &copy->record);
-            if (copy->record.deadline_ms != 0) {
-                (void)!expiry_add(engine, copy->record.deadline_ms, copy->to);
-            }
-        }
+    for (size_t i = 0; i < c->count; i += INSTALL_STEP) {
+        install(c, i, c->count - i < INSTALL_STEP ? c->count - i : INSTALL_STEP);
     }
-    pthread_mutex_unlock(&engine->commit_lock);
     atomic_fetch_add_explicit(&engine->copied_bytes, c->bytes, memory_order_relaxed);
     c->count = 0;
     c->bytes = 0;
@@ -210,8 +237,10 @@ clean_record(void *context, uint32_t block, uint64_t off, const struct log_recor
                               ? 0
                               : engine_hash(c->engine, engine_record_key(record));
     const index_loc loc = engine_loc(off, record);
+    const uint32_t token = engine_enter(c->engine); /* a reader of the index, as any other */
     const enum verdict verdict = judge_record(c, record, hash, loc);
 
+    engine_exit(c->engine, token);
     (void)block;
     if (verdict == DROP) {
         return FL_OK;
