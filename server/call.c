@@ -194,11 +194,25 @@ flush_in_exec(struct call *call)
     return status == FL_END ? FL_OK : status;
 }
 
+static bool
+is_present(void *context, struct fl_bytes key)
+{
+    const struct call *call = context;
+    struct fl_view view;
+    const fl_status status = fl_batch_get_view(call->batch, root_key(key), &view);
+
+    if (status == FL_OK) {
+        fl_view_release(&view);
+    }
+    return status != FL_NOT_FOUND;
+}
+
 fl_status
 call_flush(struct call *call)
 {
     fl_status status;
 
+    watch_touch_present(&call->server->watches, is_present, call);
     if (call->in_exec) {
         status = flush_in_exec(call);
         if (status == FL_OK) {
@@ -207,9 +221,6 @@ call_flush(struct call *call)
         call->ticket = HOLD_PENDING;
     } else {
         status = fl_delete_spaces(call->server->store, SPACE_ROOT, UINT8_MAX);
-    }
-    if (status == FL_OK) {
-        watch_touch_all(&call->server->watches);
     }
     return status;
 }

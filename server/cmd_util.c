@@ -249,5 +249,10 @@ delete_expired(struct call *call, struct fl_bytes key)
 {
     const fl_status status = call_delete(call, key);
 
-    return status == FL_NOT_FOUND ? FL_OK : status;
+    if (status == FL_NOT_FOUND) {
+        /* Absent before and absent now, but written in between. */
+        watch_touch(&call->server->watches, key);
+        return FL_OK;
+    }
+    return status;
 }

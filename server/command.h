@@ -104,7 +104,7 @@ FL_NODISCARD fl_status call_put_from(struct call *call, struct fl_bytes to, stru
                                      const struct fl_put_options *options);
 FL_NODISCARD fl_status call_delete(struct call *call, struct fl_bytes key);
 
-/* Remove every key (FLUSHDB, FLUSHALL: both are HANDLER_BARRIER), and dirty every WATCH. Durable
+/* Remove every key (FLUSHDB, FLUSHALL: both are HANDLER_BARRIER), and dirty their WATCHes. Durable
  * on return, but inside EXEC: there the keys are deleted one by one in the transaction's own
  * frame. */
 FL_NODISCARD fl_status call_flush(struct call *call);

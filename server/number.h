@@ -8,7 +8,7 @@
 
 enum {
     NUMBER_REAL_CHARS_MAX = 5120, /* the widest long double with 17 decimals, and a NUL */
-    NUMBER_REAL_TEXT_MAX = 255,   /* a longer text is not taken as a real number */
+    NUMBER_REAL_TEXT_MAX = 5119,  /* a longer text is not taken as a real number */
 };
 
 /* The whole text as SCAN's cursor. Takes what strtoull() takes but a leading space, as Redis does: a sign and

@@ -156,11 +156,15 @@ watch_touch_slow(struct watch_table *table, struct fl_bytes key)
 }
 
 void
-watch_touch_all(struct watch_table *table)
+watch_touch_present(struct watch_table *table,
+                    bool (*is_present)(void *context, struct fl_bytes key), void *context)
 {
     for (size_t i = 0; i < table->buckets_count; i++) {
         for (struct watch *watch = table->buckets[i]; watch != NULL; watch = watch->bucket_next) {
-            watch->txn->watch_dirty = true;
+            if (!watch->txn->watch_dirty &&
+                is_present(context, fl_bytes(watch->key, watch->key_bytes))) {
+                watch->txn->watch_dirty = true;
+            }
         }
     }
 }

@@ -34,7 +34,10 @@ void watch_remove_all(struct watch_table *table, struct txn *txn);
 bool watch_expired(const struct txn *txn, uint64_t now_ms);
 
 void watch_touch_slow(struct watch_table *table, struct fl_bytes key);
-void watch_touch_all(struct watch_table *table);
+
+/* All keys are about to be removed: dirty the watches of those that are there. */
+void watch_touch_present(struct watch_table *table,
+                         bool (*is_present)(void *context, struct fl_bytes key), void *context);
 
 /* `key` was written. */
 static inline void

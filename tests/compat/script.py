@@ -11,7 +11,8 @@ begins with no keys and new connections. # begins a comment line. In front of a 
     @scan ARGS    a whole iteration of SCAN with ARGS: the sets of keys are compared
     @wait N       no command: wait N milliseconds
     @differs:ID   Faultline's reply is another, for the reason called ID in differences.txt; the next
-                  line says what it must be: "= " and the reply's first line
+                  line says what it must be: "= " and the reply with blanks for line ends; and, where RESP3
+                  has another, one more line: "=3 " and that
 """
 
 import re
@@ -28,7 +29,7 @@ class Line:
         self.mode = "exact"
         self.limit = 0
         self.differs = None
-        self.expected = None
+        self.expected = {}
 
     def text(self):
         words = [repr(a)[1:] if len(a) <= 60 else "%r... (%d bytes)" % (a[:20], len(a)) for a in self.args]
@@ -96,7 +97,9 @@ def read(path):
                 if cases[-1]:
                     cases.append([])
             elif text.startswith("= "):
-                cases[-1][-1].expected = text[2:]
+                cases[-1][-1].expected[2] = text[2:]
+            elif text.startswith("=3 "):
+                cases[-1][-1].expected[3] = text[3:]
             elif not text.startswith("#"):
                 cases[-1].append(_line(text, where))
     return [case for case in cases if case]
