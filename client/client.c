@@ -16,12 +16,6 @@ enum {
     HELLO_ARGS_MAX = 7, /* HELLO 3 AUTH user password SETNAME name */
 };
 
-const char *
-fl_client_last_error(void)
-{
-    return fl_last_error();
-}
-
 void
 fl_client_options_init(struct fl_client_options *options)
 {

@@ -78,7 +78,8 @@ in_make_room(struct fl_client *client)
         memmove(client->in, client->in + client->in_start, len);
     } else {
         /* Doubling, whatever length a reply has announced: memory only for what has arrived. */
-        const size_t cap = client->in_cap > IN_BYTES_MIN ? client->in_cap * 2 : IN_BYTES_MIN * 2;
+        const size_t cap =
+            2 * (client->in_cap > IN_BYTES_MIN ? client->in_cap : (size_t)IN_BYTES_MIN);
         char *in = malloc(cap);
 
         if (in == NULL) {
@@ -214,8 +215,9 @@ in_parse(struct fl_client *client, struct fl_client_reply **out)
     client->wanted = 0;
     if (status == FL_PROTOCOL) {
         status = FL_FAIL(status, "the server broke the protocol: %s", client->reader.error);
-    }
-    if (status == FL_OK) {
+    } else if (status != FL_OK) {
+        status = FL_FAIL(status, "no memory for a reply of %zu bytes or more", len);
+    } else {
         status = in_take(client, out);
     }
     if (status != FL_OK) {

@@ -18,7 +18,7 @@ session_why(void)
 {
     static _Thread_local char text[512];
 
-    snprintf(text, sizeof(text), "%s", fl_client_last_error());
+    snprintf(text, sizeof(text), "%s", fl_last_error());
 
     /* "... (socket.c:160)" */
     char *place = strrchr(text, '(');

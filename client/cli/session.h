@@ -53,7 +53,7 @@ enum session_result session_run(struct session *session, size_t argc, const char
 struct fl_client_reply *session_ask(struct session *session, size_t argc, const char *const *argv,
                                     const size_t *lens);
 
-/* fl_client_last_error() without the place in the source, in a buffer of the thread's own. */
+/* fl_last_error() without the place in the source, in a buffer of the thread's own. */
 const char *session_why(void);
 
 /* Sleep for -i seconds, or else for `seconds_default`. */

@@ -7,6 +7,8 @@
  * the connection is broken: every later call that needs it fails with FL_CLOSED. Replies that had
  * arrived before can still be read, and those handed out stay valid.
  *
+ * Why a call failed, fl_last_error() tells (faultline/status.h).
+ *
  * An error reply ("-ERR ...") is an answer, not a failure: the call yields FL_OK and a reply of
  * type FL_CLIENT_ERROR.
  *
@@ -28,13 +30,6 @@ extern "C" {
 
 struct fl_client;
 struct fl_client_reply;
-
-/* What kept the last call of this thread from succeeding: the same as fl_last_error(), but the
- * client library's own even in a program that links libfaultline beside it.
- *
- * Owner:   the library; valid until this thread's next call that fails.
- * Threads: any. */
-FL_API const char *fl_client_last_error(void);
 
 /* ---- transport ---- */
 

@@ -100,7 +100,7 @@ handshake_that_is_refused_says_why(void **state)
     fl_client_options_init(&options);
     options.password = "pw";
     assert_int_equal(shake(&wire, &options, "-WRONGPASS no\r\n"), FL_INVALID);
-    assert_non_null(strstr(fl_client_last_error(), "WRONGPASS no"));
+    assert_non_null(strstr(fl_last_error(), "WRONGPASS no"));
     wire_deinit(&wire);
     options.protocol = 3;
     assert_int_equal(shake(&wire, &options, "-NOPROTO unsupported\r\n"), FL_NOT_SUPPORTED);
@@ -181,12 +181,12 @@ address_that_nobody_serves_is_named(void **state)
     options.port = net_port_free();
     snprintf(expected, sizeof(expected), "127.0.0.1:%u: Connection refused", options.port);
     assert_int_equal(fl_client_connect(&options, &client), FL_IO);
-    assert_non_null(strstr(fl_client_last_error(), expected));
+    assert_non_null(strstr(fl_last_error(), expected));
     assert_null(client);
 
     options.unix_path = "/nonexistent/faultline.sock";
     assert_int_equal(fl_client_connect(&options, &client), FL_IO);
-    assert_non_null(strstr(fl_client_last_error(), "/nonexistent/faultline.sock: No such file"));
+    assert_non_null(strstr(fl_last_error(), "/nonexistent/faultline.sock: No such file"));
 }
 
 static void

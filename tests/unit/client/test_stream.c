@@ -220,7 +220,7 @@ stream_that_ends_inside_a_reply_is_closed(void **state)
         assert_int_equal(fl_client_call(client, &reply, "GET", "k", NULL), FL_CLOSED);
         assert_int_equal(fl_client_append_raw(client, "x", 1), FL_CLOSED);
         assert_int_equal(fl_client_read(client, &reply), FL_CLOSED);
-        assert_non_null(strstr(fl_client_last_error(), "they hung up"));
+        assert_non_null(strstr(fl_last_error(), "they hung up"));
         fl_client_close(client);
         wire_deinit(&wire);
     }

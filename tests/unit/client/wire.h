@@ -18,7 +18,8 @@ struct wire {
     bool flowing;     /* all bytes are there at once; otherwise FL_AGAIN comes before each read */
     bool paused;      /* and has just come */
 
-    char *out; /* what the client sent, 0-terminated */
+    bool forgetful; /* what the client sends is taken, and not kept */
+    char *out;      /* what the client sent, 0-terminated */
     size_t out_len;
     size_t write_max; /* if > 0: bytes of one write */
     size_t out_max;   /* from here on writes say out_end; SIZE_MAX at first */
