@@ -145,6 +145,7 @@ class Limits(unittest.TestCase):
         cls.server.stop()
 
     def test_key_of_64_kib_is_the_longest(self):
+        self.db.call("FLUSHALL")
         key = b"k" * 65536
         self.assertEqual(bytes(self.db.call("SET", key, "v")), b"OK")
         self.assertEqual(self.db.call("GET", key), b"v")
