@@ -576,10 +576,10 @@ dispatch_requests(struct conn *conn, char *buf, size_t len, unsigned commands_ma
         } else if (status == FL_NO_MEMORY) {
             conn_close(conn);
         }
+        check_bounds(server, conn);
         if (status != FL_OK) {
             break;
         }
-        check_bounds(server, conn);
     }
     server->running = NULL;
     return done;

@@ -71,6 +71,7 @@ ring_probe_multishot(struct ring *ring)
     }
     struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
 
+    FL_ASSERT(sqe != NULL); /* The ring is new. */
     io_uring_prep_recv_multishot(sqe, pair[0], NULL, 0, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = RING_GROUP;

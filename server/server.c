@@ -235,9 +235,8 @@ run_ready(struct server *server)
     }
 }
 
-/* Collect what has arrived and execute it (from within loop_wait()), then commit, then reply. */
-static fl_status
-turn(struct server *server)
+fl_status
+server_turn(struct server *server)
 {
     const uint64_t now_ms = clock_mono_ns() / CLOCK_NS_PER_MS;
     int timeout_ms = 0;
@@ -299,7 +298,7 @@ server_run(struct server *server)
     server->started_ns = clock_mono_ns();
     server->started_wall_s = clock_wall_ms() / CLOCK_MS_PER_S;
     while (status == FL_OK && server->stop == SERVER_RUNS) {
-        status = turn(server);
+        status = server_turn(server);
     }
     if (status == FL_OK) {
         status = drain(server);
@@ -388,11 +387,15 @@ server_start(struct server *server)
     raise_files_limit(server);
     fl_status status = listener_open_all(server);
 
-    if (status != FL_OK) {
-        return status;
-    }
-    status = loop_create((enum loop_kind)server->options.loop, (unsigned)server->options.maxclients,
-                         &events, server, &server->loop);
+    return status == FL_OK ? server_start_loop(server) : status;
+}
+
+fl_status
+server_start_loop(struct server *server)
+{
+    fl_status status =
+        loop_create((enum loop_kind)server->options.loop, (unsigned)server->options.maxclients,
+                    &events, server, &server->loop);
     if (status != FL_OK) {
         return status;
     }

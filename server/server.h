@@ -106,8 +106,13 @@ struct server {
 FL_NODISCARD fl_status server_init(struct server *server, const struct options *options,
                                    struct fl_store *store);
 
-/* Open the listeners and the loop. */
+/* Open the listeners and the loop; or the loop alone, over the listeners that there are. */
 FL_NODISCARD fl_status server_start(struct server *server);
+FL_NODISCARD fl_status server_start_loop(struct server *server);
+
+/* One turn: collect what has arrived and execute it (from within loop_wait()), then commit, then
+ * reply. Waits at most 100 ms. */
+FL_NODISCARD fl_status server_turn(struct server *server);
 
 /* Serve until stopped. Errors: FL_IO, the loop's. */
 FL_NODISCARD fl_status server_run(struct server *server);

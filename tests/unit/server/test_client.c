@@ -1,0 +1,208 @@
+/* Goal:   connections are named, listed, paused, silenced and closed as Redis does it, and one
+ * that doesn't read or
+ *         sends too much harms nobody else.
+ * Method: a server over a fake store with a few clients. */
+#include "tests/unit/server/harness.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+static void
+reply_off_and_skip_silence_what_they_say(void **state)
+{
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 1, NULL);
+    assert_answer(&h, 0, "CLIENT REPLY SKIP\r\nSET a 1\r\nGET a", "$1\r\n1\r\n");
+    assert_answer(&h, 0, "CLIENT REPLY OFF\r\nSET a 2\r\nPING", "");
+    assert_answer(&h, 0, "CLIENT REPLY ON\r\nGET a", "+OK\r\n$1\r\n2\r\n");
+    harness_deinit(&h);
+}
+
+static void
+pause_holds_writes_or_all_until_it_ends(void **state)
+{
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 2, NULL);
+    assert_answer(&h, 0, "CLIENT PAUSE 100000 WRITE", "+OK\r\n");
+    assert_answer(&h, 1, "GET a\r\nSET a \"1 2\"\r\nGET a", "$-1\r\n");
+    assert_answer(&h, 0, "CLIENT UNPAUSE", "+OK\r\n");
+    harness_turn(&h);
+    assert_string_equal(harness_received(&h, 1), "+OK\r\n$3\r\n1 2\r\n");
+    assert_answer(&h, 0, "CLIENT PAUSE 100000", "+OK\r\n");
+    assert_answer(&h, 1, "GET a", "");
+    assert_answer(&h, 0, "CLIENT UNPAUSE", "+OK\r\n");
+    harness_turn(&h);
+    assert_string_equal(harness_received(&h, 1), "$3\r\n1 2\r\n");
+    assert_answer(&h, 0, "CLIENT PAUSE 1", "+OK\r\n");
+    harness_say(&h, 1, "GET a");
+    while (h.server->pause_until_ms != 0) {
+        harness_turn(&h);
+    }
+    harness_turn(&h);
+    assert_string_equal(harness_received(&h, 1), "$3\r\n1 2\r\n");
+    harness_deinit(&h);
+}
+
+static void
+list_and_info_describe_the_clients(void **state)
+{
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 2, NULL);
+    assert_answer(&h, 0, "CLIENT SETNAME one", "+OK\r\n");
+    assert_answer(&h, 0, "CLIENT SETNAME \"a b\"",
+                  "-ERR Client names cannot contain spaces, newlines or special characters.\r\n");
+    assert_answer(&h, 0, "CLIENT SETINFO LIB-NAME lib\r\nCLIENT SETINFO LIB-VER 1.2",
+                  "+OK\r\n+OK\r\n");
+    assert_answer(&h, 0, "CLIENT SETINFO x 1", "-ERR Unrecognized option 'x'\r\n");
+    harness_say(&h, 1, "CLIENT LIST");
+    const char *list = harness_received(&h, 1);
+
+    assert_non_null(strstr(list, "id=1 "));
+    assert_non_null(strstr(list, " name=one "));
+    assert_non_null(strstr(list, "lib-name=lib lib-ver=1.2\n"));
+    assert_non_null(strstr(list, "cmd=client|list "));
+    harness_say(&h, 1, "CLIENT LIST ID 2");
+    assert_null(strstr(harness_received(&h, 1), "id=1 "));
+    harness_say(&h, 1, "INFO clients");
+    assert_non_null(strstr(harness_received(&h, 1), "connected_clients:2\r\n"));
+    harness_deinit(&h);
+}
+
+static void
+kill_closes_the_ones_meant(void **state)
+{
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 3, NULL);
+    assert_answer(&h, 0, "CLIENT KILL ID 2", ":1\r\n");
+    assert_string_equal(harness_received(&h, 1), "(closed)");
+    assert_answer(&h, 0, "CLIENT KILL 1.2.3.4:5", "-ERR No such client\r\n");
+    assert_answer(&h, 0, "CLIENT KILL TYPE normal", ":1\r\n");
+    assert_string_equal(harness_received(&h, 2), "(closed)");
+    assert_answer(&h, 0, "CLIENT KILL ID 1 SKIPME no", ":1\r\n(closed)");
+    harness_deinit(&h);
+}
+
+static void
+reader_that_stalls_is_not_executed_further(void **state)
+{
+    struct harness h;
+    static char value[60000];
+
+    (void)state;
+    harness_init(&h, 2, NULL);
+    memset(value, 'v', sizeof(value));
+    harness_send_text(&h, 0, "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$60000\r\n");
+    harness_send(&h, 0, value, sizeof(value));
+    harness_send_text(&h, 0, "\r\n");
+    assert_string_equal(harness_received(&h, 0), "+OK\r\n");
+    for (int i = 0; i < 200; i++) {
+        harness_say(&h, 0, "GET a");
+    }
+    assert_true(resp_out_pending(&h.conns[0]->out) < 3 * 1024 * 1024);
+    assert_true((h.conns[0]->blocked & CONN_BLOCK_OUTPUT) != 0);
+    assert_answer(&h, 1, "PING", "+PONG\r\n");
+
+    size_t got = 0;
+    char buf[65536];
+    ssize_t n;
+
+    for (int idle = 0; idle < 100 && got < 200 * (60000 + 10); idle++) {
+        while ((n = recv(h.clients[0], buf, sizeof(buf), 0)) > 0) {
+            got += (size_t)n;
+            idle = 0;
+        }
+        harness_turn(&h);
+    }
+    assert_int_equal(got, 200 * (60000 + 10));
+    harness_deinit(&h);
+}
+
+static void
+unexecuted_input_over_the_limit_ends_the_connection(void **state)
+{
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 2, NULL);
+    h.server->options.query_buffer_limit = 1 << 20;
+    h.server->options.log_level = LOGGER_ERROR;
+    harness_send_text(&h, 0, "*3\r\n$4\r\nECHO\r\n$4000000\r\n");
+    char *junk = calloc(1, 2 << 20);
+
+    assert_non_null(junk);
+    for (size_t at = 0; at < (2 << 20); at += 65536) {
+        if (send(h.clients[0], junk + at, 65536, MSG_NOSIGNAL) < 0) {
+            break;
+        }
+        harness_turn(&h);
+    }
+    free(junk);
+    assert_int_equal(h.server->metrics.query_limit_closed, 1);
+    assert_answer(&h, 1, "PING", "+PONG\r\n");
+    harness_deinit(&h);
+}
+
+static void
+idle_client_is_closed_after_the_timeout(void **state)
+{
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 2, NULL);
+    h.server->options.timeout_s = 10;
+    h.conns[0]->active_ms -= 11000;
+    for (int i = 0; i < 5; i++) {
+        harness_turn(&h);
+    }
+    assert_string_equal(harness_received(&h, 0), "(closed)");
+    assert_answer(&h, 1, "PING", "+PONG\r\n");
+    harness_deinit(&h);
+}
+
+static void
+protocol_three_changes_the_form_of_replies(void **state)
+{
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 1, NULL);
+    assert_answer(&h, 0, "HELLO 4", "-NOPROTO unsupported protocol version\r\n");
+    assert_answer(&h, 0, "HELLO x", "-ERR Protocol version is not an integer or out of range\r\n");
+    harness_say(&h, 0, "HELLO 3");
+    assert_int_equal(strncmp(harness_received(&h, 0), "%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n", 27),
+                     0);
+    assert_answer(&h, 0, "GET a", "_\r\n");
+    assert_answer(&h, 0, "RESET\r\nGET a", "+RESET\r\n$-1\r\n");
+    harness_deinit(&h);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reply_off_and_skip_silence_what_they_say),
+        cmocka_unit_test(pause_holds_writes_or_all_until_it_ends),
+        cmocka_unit_test(list_and_info_describe_the_clients),
+        cmocka_unit_test(kill_closes_the_ones_meant),
+        cmocka_unit_test(reader_that_stalls_is_not_executed_further),
+        cmocka_unit_test(unexecuted_input_over_the_limit_ends_the_connection),
+        cmocka_unit_test(idle_client_is_closed_after_the_timeout),
+        cmocka_unit_test(protocol_three_changes_the_form_of_replies),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
