@@ -1,4 +1,4 @@
-/* Goal:   a C program written against hiredis works unchanged, in RESP2 and RESP3.
+/* Goal:   a C program written against hiredis works unchanged.
  * Method: the server whose path is the first argument runs on a free port; single commands, a long
  *         pipeline, binary and big values, a transaction that a second connection breaks, errors:
  *         each reply is asserted.
@@ -30,7 +30,7 @@ static struct {
 } fixture;
 
 static redisContext *
-connect_to_server(int protocol)
+connect_to_server(void)
 {
     const struct timeval timeout = {.tv_sec = 20};
     redisContext *context = redisConnectWithTimeout("127.0.0.1", fixture.port, timeout);
@@ -38,13 +38,6 @@ connect_to_server(int protocol)
     assert_non_null(context);
     assert_int_equal(context->err, 0);
     assert_int_equal(redisSetTimeout(context, timeout), REDIS_OK);
-    if (protocol == 3) {
-        redisReply *reply = redisCommand(context, "HELLO 3");
-
-        assert_non_null(reply);
-        assert_int_equal(reply->type, REDIS_REPLY_MAP);
-        freeReplyObject(reply);
-    }
     return context;
 }
 
@@ -107,36 +100,33 @@ assert_text(redisContext *context, int type, const char *expected, const char *c
 static void
 command_of_every_reply_kind_is_read(void **state)
 {
+    redisContext *context = connect_to_server();
     (void)state;
 
-    for (int protocol = 2; protocol <= 3; protocol++) {
-        redisContext *context = connect_to_server(protocol);
+    assert_text(context, REDIS_REPLY_STATUS, "OK", "FLUSHALL");
+    assert_text(context, REDIS_REPLY_STATUS, "OK", "SET k value");
+    assert_text(context, REDIS_REPLY_STRING, "value", "GET k");
+    assert_integer(context, 42, "INCRBY n 42");
+    assert_text(context, REDIS_REPLY_ERROR, "ERR value is not an integer or out of range",
+                "INCR k");
+    redisReply *reply = redisCommand(context, "GET none");
 
-        assert_text(context, REDIS_REPLY_STATUS, "OK", "FLUSHALL");
-        assert_text(context, REDIS_REPLY_STATUS, "OK", "SET k value");
-        assert_text(context, REDIS_REPLY_STRING, "value", "GET k");
-        assert_integer(context, 42, "INCRBY n 42");
-        assert_text(context, REDIS_REPLY_ERROR, "ERR value is not an integer or out of range",
-                    "INCR k");
-        redisReply *reply = redisCommand(context, "GET none");
-
-        assert_non_null(reply);
-        assert_int_equal(reply->type, REDIS_REPLY_NIL);
-        freeReplyObject(reply);
-        reply = redisCommand(context, "MGET k none n");
-        assert_non_null(reply);
-        assert_int_equal(reply->type, REDIS_REPLY_ARRAY);
-        assert_int_equal(reply->elements, 3);
-        assert_string_equal(reply->element[2]->str, "42");
-        freeReplyObject(reply);
-        redisFree(context);
-    }
+    assert_non_null(reply);
+    assert_int_equal(reply->type, REDIS_REPLY_NIL);
+    freeReplyObject(reply);
+    reply = redisCommand(context, "MGET k none n");
+    assert_non_null(reply);
+    assert_int_equal(reply->type, REDIS_REPLY_ARRAY);
+    assert_int_equal(reply->elements, 3);
+    assert_string_equal(reply->element[2]->str, "42");
+    freeReplyObject(reply);
+    redisFree(context);
 }
 
 static void
 pipeline_of_many_commands_keeps_order(void **state)
 {
-    redisContext *context = connect_to_server(2);
+    redisContext *context = connect_to_server();
     redisReply *reply = NULL;
     (void)state;
 
@@ -160,7 +150,7 @@ pipeline_of_many_commands_keeps_order(void **state)
 static void
 value_binary_and_big_comes_back(void **state)
 {
-    redisContext *context = connect_to_server(3);
+    redisContext *context = connect_to_server();
     char *big = malloc(BIG_BYTES);
     (void)state;
 
@@ -187,8 +177,8 @@ value_binary_and_big_comes_back(void **state)
 static void
 transaction_is_atomic_and_watched(void **state)
 {
-    redisContext *context = connect_to_server(2);
-    redisContext *other = connect_to_server(2);
+    redisContext *context = connect_to_server();
+    redisContext *other = connect_to_server();
     (void)state;
 
     assert_text(context, REDIS_REPLY_STATUS, "OK", "SET t 1");

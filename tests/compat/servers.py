@@ -13,6 +13,7 @@ from resp import Connection
 
 SKIP = 77
 START_S = 20
+STOP_S = 30
 
 
 def skip(reason):
@@ -53,8 +54,9 @@ class Server:
                     return
             except (OSError, EOFError):
                 time.sleep(0.02)
+        text = self.log()
         self.stop()
-        raise RuntimeError("%s didn't answer within %d s:\n%s" % (self.name, START_S, self.log()))
+        raise RuntimeError("%s didn't answer within %d s:\n%s" % (self.name, START_S, text))
 
     def log(self):
         with open(self.log_path, "r", errors="replace") as log:
@@ -70,14 +72,20 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self):
-        if self.process.poll() is None:
+        """End it by SIGTERM. Both kinds of server then exit 0; a sanitizer that found something doesn't."""
+        running = self.process.poll() is None
+        if running:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(timeout=20)
+                self.process.wait(timeout=STOP_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        text = self.log()
         shutil.rmtree(self.folder, ignore_errors=True)
+        if not running or self.process.returncode != 0:
+            raise RuntimeError("%s ended with %d%s:\n%s" % (
+                self.name, self.process.returncode, "" if running else ", unasked", text))
 
     def __enter__(self):
         return self
