@@ -19,17 +19,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* A chunk is what libpmem2 maps at once. Neighbours become one mapping in the kernel; the size only bounds
- * how many there are in libpmem2's tree. */
-enum { CHUNK_BYTES_MIN = 64 * 1024 * 1024 };
+/* What is mapped doubles, so that libpmem2 is asked a few times only: each time costs every page-table entry of
+ * the file (see map_next_chunk). */
+enum { CHUNK_BYTES_MIN = 64 * 1024 * 1024, CHUNKS_MAX = 64 };
 
 struct dax {
     struct pmem2_source *source;
     struct pmem2_vm_reservation *reservation;
-    struct pmem2_map **maps;
+    struct pmem2_map *maps[CHUNKS_MAX];
     size_t maps_count;
     uint64_t base_off; /* of the file's offset 0 within the reservation */
-    uint64_t chunk_bytes;
     uint64_t mapped_bytes;
     bool byte_granularity;
 };
@@ -114,8 +113,7 @@ map_chunk(struct nosync_file *file, uint64_t len)
         result = pmem2_config_set_sharing(config, PMEM2_SHARED);
     }
     if (result == 0) {
-        result = pmem2_config_set_protection(
-            config, file->read_only ? PMEM2_PROT_READ : PMEM2_PROT_READ | PMEM2_PROT_WRITE);
+        result = pmem2_config_set_protection(config, PMEM2_PROT_READ | PMEM2_PROT_WRITE);
     }
     if (result == 0) {
         result = pmem2_config_set_offset(config, (size_t)dax->mapped_bytes);
@@ -144,41 +142,34 @@ map_chunk(struct nosync_file *file, uint64_t len)
 /* libpmem2 maps nothing beyond the end of the file, though the kernel would: so the end is moved for the
  * moment. A crash in between leaves a longer file whose end is a hole. */
 static fl_status
-map_next_chunk(struct nosync_file *file)
+map_next_chunk(struct nosync_file *file, uint64_t end_wanted)
 {
     struct dax *dax = file->dax;
     const uint64_t end = file_end(file);
+    const uint64_t chunk_min =
+        dax->mapped_bytes > CHUNK_BYTES_MIN ? dax->mapped_bytes : CHUNK_BYTES_MIN;
+    const uint64_t wanted = end_wanted - dax->mapped_bytes;
     const uint64_t left = file->size_bytes_max - dax->mapped_bytes;
-    uint64_t len = left < dax->chunk_bytes ? left : dax->chunk_bytes;
+    const uint64_t chunk = bytes_align_up(wanted > chunk_min ? wanted : chunk_min, file->map_align);
+    const uint64_t len = left < chunk ? left : chunk;
 
-    if (file->read_only) {
-        const uint64_t present = end - dax->mapped_bytes;
-
-        len = present < len ? bytes_align_up(present, (uint64_t)getpagesize()) : len;
-        return map_chunk(file, len);
-    }
+    FL_ASSERT(dax->maps_count < CHUNKS_MAX);
     fl_status status = file_extend(file, dax->mapped_bytes + len);
 
     if (status == FL_OK) {
         status = map_chunk(file, len);
     }
-    if (end < dax->mapped_bytes) {
+    if (end < file_end(file)) {
         (void)!ftruncate(file->fd, (off_t)end);
     }
     return status;
 }
 
 fl_status
-dax_grow(struct nosync_file *file, uint64_t end)
+dax_grow(struct nosync_file *file, uint64_t end, bool *zapped)
 {
-    while (file->dax->mapped_bytes < end) {
-        const fl_status status = map_next_chunk(file);
-
-        if (status != FL_OK) {
-            return status;
-        }
-    }
-    return FL_OK;
+    *zapped = file->dax->mapped_bytes < end;
+    return *zapped ? map_next_chunk(file, end) : FL_OK;
 }
 
 void
@@ -195,7 +186,6 @@ dax_unmap(struct nosync_file *file)
     if (dax->source != NULL) {
         (void)pmem2_source_delete(&dax->source);
     }
-    free(dax->maps);
     free(dax);
     file->dax = NULL;
     file->base = NULL;
@@ -210,11 +200,6 @@ dax_create(struct nosync_file *file)
         return FL_FAIL(FL_NO_MEMORY, "map %s", file->path);
     }
     file->dax = dax;
-    dax->chunk_bytes = file->map_align > CHUNK_BYTES_MIN ? file->map_align : CHUNK_BYTES_MIN;
-    dax->maps = calloc((size_t)(file->size_bytes_max / dax->chunk_bytes) + 2, sizeof(*dax->maps));
-    if (dax->maps == NULL) {
-        return FL_FAIL(FL_NO_MEMORY, "map %s", file->path);
-    }
     const int result = pmem2_source_from_fd(&dax->source, file->fd);
 
     if (result != 0) {
@@ -225,22 +210,23 @@ dax_create(struct nosync_file *file)
     if (status != FL_OK) {
         return status;
     }
-    /* At least one chunk, so that the granularity is known. A read-only empty file has none. */
+    /* At least one chunk, so that the granularity is known. */
     const uint64_t end = file_end(file);
 
-    return dax_grow(file, end > 0 || file->read_only ? end : 1);
+    return map_next_chunk(file, end > 0 ? end : 1);
 }
 
 static void
-describe(struct nosync_file *file, bool reflink)
+describe(struct nosync_file *file, bool eadr, bool reflink)
 {
     struct nosync_grant *grant = &file->map.grant;
-    const bool eadr = file->dax->byte_granularity;
     const char *override = forced();
 
     grant->mapping = FL_MAPPING_DAX;
     grant->durability = FL_DURABILITY_POWERCUT;
-    if (override != NULL) {
+    if (file->read_only) {
+        file_describe(file, "read-only on %s", file->trust.text);
+    } else if (override != NULL) {
         /* Forced to BYTE we would flush nothing, and nobody has said that the caches survive. */
         grant->durability = eadr ? FL_DURABILITY_POWERCUT_UNVERIFIED : FL_DURABILITY_POWERCUT;
         file_describe(file, "%s on %s, forced by PMEM2_FORCE_GRANULARITY=%.10s",
@@ -255,14 +241,24 @@ describe(struct nosync_file *file, bool reflink)
     }
 }
 
-static const struct nosync_ops map_ops = {
-    .fault_in = file_op_fault_in,
-    .punch = file_op_punch,
-    .sync_file = file_op_sync,
-    .size_bytes = file_op_size_bytes,
-    .file_bytes = file_op_file_bytes,
-    .close = file_op_close,
-};
+/* A reader asks libpmem2 for nothing: it stores nothing, and no clone takes away what it reads. */
+static fl_status
+map_any(struct nosync_file *file)
+{
+    fl_status status;
+
+    if (file->read_only) {
+        return file_map_whole(file, false);
+    }
+    status = shared_extents_refuse(file->fd, file->path);
+    if (status == FL_OK) {
+        status = dax_create(file);
+    }
+    if (status != FL_OK && file->dax != NULL) {
+        dax_unmap(file);
+    }
+    return status;
+}
 
 fl_status
 dax_map(struct nosync_file *file)
@@ -270,26 +266,22 @@ dax_map(struct nosync_file *file)
     fl_status status = probe_map_sync(file);
 
     if (status == FL_OK) {
-        status = shared_extents_refuse(file->fd, file->path);
-    }
-    if (status == FL_OK) {
-        status = dax_create(file);
+        status = map_any(file);
     }
     if (status != FL_OK) {
-        if (file->dax != NULL) {
-            dax_unmap(file);
-        }
         return status;
     }
-    file->map.ops = &map_ops;
+    const bool eadr = file->dax != NULL && file->dax->byte_granularity;
+
+    file->map.ops = &dax_ops;
     file->map.media = (struct pm_media){
         .base = file->base,
         .base_store = file->read_only ? NULL : file->base,
         .size_bytes_max = file->size_bytes_max,
         .mode = PM_DIRECT,
-        .eadr = file->dax->byte_granularity,
+        .eadr = eadr,
         .context = file,
     };
-    describe(file, shared_extents_possible(file->fd));
+    describe(file, eadr, shared_extents_possible(file->fd));
     return FL_OK;
 }

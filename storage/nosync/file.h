@@ -7,8 +7,17 @@
 #include "storage/nosync/trust.h"
 
 #include <pthread.h>
+#include <sys/uio.h>
 
 struct dax;
+
+/* dax: blocks that were faulted in lately, and the first one: those that are stored to. */
+enum { HOT_MAX = 16 };
+
+struct hot_range {
+    uint64_t off;
+    uint64_t len; /* 0: none */
+};
 
 struct nosync_file {
     struct nosync_map map; /* first: what callers hold */
@@ -21,6 +30,8 @@ struct nosync_file {
     uint32_t map_align;
     struct trust trust;
     struct dax *dax;
+    struct hot_range hot[HOT_MAX]; /* under grow_lock */
+    size_t hot_next;
     pthread_mutex_t grow_lock; /* st_size, and blocks half allocated */
     atomic_bool failed;        /* page: a sync has failed; nothing is written any more */
     char *path;
@@ -72,21 +83,38 @@ void file_give_back(struct nosync_file *file, uint64_t off, uint64_t len);
 /* What every fault_in and punch must be asked for, and what may be asked of this file. */
 FL_NODISCARD fl_status file_check_range(struct nosync_file *file, uint64_t off, uint64_t len);
 
-/* Blocks [off, off + len), mapped writable, get page-table entries and durable zeros; not `allocated`: by
- * faulting, which may find no space. */
-FL_NODISCARD fl_status file_populate_zeroed(struct nosync_file *file, uint64_t off, uint64_t len,
-                                            bool allocated);
-
-/* Zeros through the mapping, durable as the kind goes. */
-FL_NODISCARD fl_status file_zero_mapped(struct nosync_file *file, uint64_t off, uint64_t len);
-
-/* The vtable calls that are the same for all kinds, or for those that store through the mapping. */
-fl_status file_op_fault_in(struct nosync_map *map, uint64_t off, uint64_t len);
-fl_status file_op_punch(struct nosync_map *map, uint64_t off, uint64_t len);
+/* The vtable calls that are the same for all kinds. */
 fl_status file_op_sync(struct nosync_map *map);
 uint64_t file_op_size_bytes(struct nosync_map *map);
 uint64_t file_op_file_bytes(struct nosync_map *map);
 void file_op_close(struct nosync_map *map);
+
+/* ---- writing by system calls ---- */
+
+/* Write all of `vec`, which is used up. Returns 0 or an errno. */
+int file_write_all(int fd, struct iovec *vec, int vec_count, uint64_t off, int flags);
+int file_write_zeros(struct nosync_file *file, uint64_t off, uint64_t len);
+
+/* Give back what writing to [off, off + len) got before it failed, st_size too if nothing came behind it. Under
+ * grow_lock. */
+void file_undo_growth(struct nosync_file *file, uint64_t end_before, uint64_t off, uint64_t len);
+
+/* ---- storing through the mapping ---- */
+
+/* Page-table entries for writing. On MAP_SYNC the blocks' metadata is durable then. Not `allocated`: there may be no
+ * space for them. */
+FL_NODISCARD fl_status mapped_populate(struct nosync_file *file, uint64_t off, uint64_t len,
+                                       bool allocated);
+/* The same for blocks that had them and lost them; failing is no error, stores then fault. */
+bool mapped_populate_again(struct nosync_file *file, uint64_t off, uint64_t len);
+
+/* Zeros, durable as the kind goes; or only where there are none: a block that was there before, after a punch
+ * that rolled back, still has its old bytes. */
+FL_NODISCARD fl_status mapped_zero(struct nosync_file *file, uint64_t off, uint64_t len);
+FL_NODISCARD fl_status mapped_zero_stale(struct nosync_file *file, uint64_t off, uint64_t len);
+
+/* Punch; FL_NOT_SUPPORTED: zeroed instead. */
+FL_NODISCARD fl_status mapped_punch(struct nosync_file *file, uint64_t off, uint64_t len);
 
 /* ---- the kinds ---- */
 
@@ -95,9 +123,12 @@ FL_NODISCARD fl_status page_map(struct nosync_file *file);
 FL_NODISCARD fl_status volatile_map(struct nosync_file *file);
 /* FL_NOT_GRANTED: not a file that MAP_SYNC is granted on. */
 FL_NODISCARD fl_status dax_map(struct nosync_file *file);
-/* Addresses up to `end` can be used once st_size covers them. Under grow_lock. */
-FL_NODISCARD fl_status dax_grow(struct nosync_file *file, uint64_t end);
 void dax_unmap(struct nosync_file *file);
+/* Addresses up to `end` can be used once st_size covers them. Under grow_lock. *zapped: other blocks have lost their
+ * page-table entries by it. */
+FL_NODISCARD fl_status dax_grow(struct nosync_file *file, uint64_t end, bool *zapped);
+/* The blocks' side of it. */
+extern const struct nosync_ops dax_ops;
 
 /* ---- SIGBUS ---- */
 

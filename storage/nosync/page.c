@@ -41,38 +41,6 @@ check_not_failed(struct nosync_file *file)
     return FL_OK;
 }
 
-/* Write all of `vec`, which is used up. Returns 0 or an errno. */
-static int
-write_all(int fd, struct iovec *vec, int vec_count, uint64_t off, int flags)
-{
-    while (vec_count > 0) {
-        const ssize_t n = pwritev2(fd, vec, vec_count, (off_t)off, flags);
-
-        if (n < 0) {
-            if (errno == EINTR) {
-                continue;
-            }
-            return errno;
-        }
-        if (n == 0) {
-            return EIO; /* a file that takes nothing and says nothing */
-        }
-        off += (uint64_t)n;
-        for (size_t left = (size_t)n; left > 0;) {
-            const size_t step = left < vec->iov_len ? left : vec->iov_len;
-
-            vec->iov_base = (uint8_t *)vec->iov_base + step;
-            vec->iov_len -= step;
-            left -= step;
-            if (vec->iov_len == 0) {
-                vec++;
-                vec_count--;
-            }
-        }
-    }
-    return 0;
-}
-
 /* Write ranges [first, end) of the table, which follow one another in the file. */
 static int
 write_run(struct nosync_file *file, const struct pm_range *ranges, size_t first, size_t end,
@@ -84,7 +52,7 @@ write_run(struct nosync_file *file, const struct pm_range *ranges, size_t first,
         vec[i - first].iov_base = (void *)(uintptr_t)ranges[i].src;
         vec[i - first].iov_len = ranges[i].len;
     }
-    return write_all(file->fd, vec, (int)(end - first), ranges[first].off, flags);
+    return file_write_all(file->fd, vec, (int)(end - first), ranges[first].off, flags);
 }
 
 static size_t
@@ -140,7 +108,7 @@ page_write_through(void *context, uint64_t off, const void *src, size_t len)
     if (status != FL_OK) {
         return status;
     }
-    const int error = write_all(file->fd, &vec, 1, off, 0);
+    const int error = file_write_all(file->fd, &vec, 1, off, 0);
 
     if (error != 0) {
         errno = error;
@@ -149,48 +117,16 @@ page_write_through(void *context, uint64_t off, const void *src, size_t len)
     return FL_OK;
 }
 
-static int
-write_zeros(struct nosync_file *file, uint64_t off, uint64_t len, int flags)
-{
-    enum { PIECE = 64 * 1024, VEC = 64 };
-    static const uint8_t zeros[PIECE];
-
-    while (len > 0) {
-        struct iovec vec[VEC];
-        uint64_t planned = 0;
-        int vec_count = 0;
-
-        while (vec_count < VEC && planned < len) {
-            const uint64_t left = len - planned;
-
-            vec[vec_count].iov_base = (void *)(uintptr_t)zeros;
-            vec[vec_count].iov_len = left < PIECE ? (size_t)left : PIECE;
-            planned += vec[vec_count++].iov_len;
-        }
-        const int error = write_all(file->fd, vec, vec_count, off, flags);
-
-        if (error != 0) {
-            return error;
-        }
-        off += planned;
-        len -= planned;
-    }
-    return 0;
-}
-
 /* Give back what a fault_in that failed had got. The size goes back too, if nothing came after. */
 static void
 undo_growth(struct nosync_file *file, uint64_t end_before, uint64_t off, uint64_t len)
 {
-    (void)pthread_mutex_lock(&file->grow_lock);
-    const uint64_t end = file_end(file);
+    const int error = errno;
 
-    if (end_before <= off && end > off && end <= off + len) {
-        (void)!ftruncate(file->fd, (off_t)off);
-    } else {
-        file_give_back(file, off, len);
-    }
+    (void)pthread_mutex_lock(&file->grow_lock);
+    file_undo_growth(file, end_before, off, len);
     (void)pthread_mutex_unlock(&file->grow_lock);
+    errno = error;
 }
 
 static fl_status
@@ -212,21 +148,18 @@ page_fault_in(struct nosync_map *map, uint64_t off, uint64_t len)
     if (status != FL_OK && status != FL_NOT_SUPPORTED) {
         return status;
     }
-    const int error = write_zeros(file, off, len, 0);
+    const int error = file_write_zeros(file, off, len);
 
     if (error != 0) {
-        undo_growth(file, end_before, off, len);
         errno = error;
+        undo_growth(file, end_before, off, len);
         return FL_FAIL_ERRNO(file_status(error), "write zeros at %" PRIu64 " of %s", off,
                              file->path);
     }
     if (fdatasync(file->fd) != 0) {
         if (errno == ENOSPC || errno == EDQUOT) {
             /* Delayed allocation met a full disk. Other writers' bytes may be among those lost. */
-            const int full = errno;
-
             undo_growth(file, end_before, off, len);
-            errno = full;
         }
         return fail_for_ever(file, "fdatasync");
     }
@@ -249,7 +182,7 @@ page_punch(struct nosync_map *map, uint64_t off, uint64_t len)
     }
     status = file_punch(file, off, len);
     if (status == FL_NOT_SUPPORTED) {
-        const int error = write_zeros(file, off, len, 0);
+        const int error = file_write_zeros(file, off, len);
 
         if (error != 0) {
             errno = error;

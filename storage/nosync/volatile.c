@@ -5,9 +5,56 @@
  */
 #include "storage/nosync/file.h"
 
+/* Blocks first and by a call of their own: fallocate tells why it fails, a fault only that it does. */
+static fl_status
+allocate_and_extend(struct nosync_file *file, uint64_t off, uint64_t len, bool *allocated)
+{
+    (void)pthread_mutex_lock(&file->grow_lock);
+    fl_status status = file_allocate(file, off, len);
+
+    *allocated = status == FL_OK;
+    if (status == FL_OK || status == FL_NOT_SUPPORTED) {
+        status = file_extend(file, off + len);
+    }
+    (void)pthread_mutex_unlock(&file->grow_lock);
+    return status;
+}
+
+static fl_status
+volatile_fault_in(struct nosync_map *map, uint64_t off, uint64_t len)
+{
+    struct nosync_file *file = file_of(map);
+    bool allocated = false;
+    fl_status status = file_check_range(file, off, len);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    status = allocate_and_extend(file, off, len, &allocated);
+    if (status == FL_OK) {
+        status = mapped_populate(file, off, len, allocated);
+    }
+    if (status == FL_OK) {
+        status = mapped_zero_stale(file, off, len);
+    }
+    if (status != FL_OK) {
+        file_give_back(file, off, len); /* Nothing half faulted is left behind. */
+    }
+    return status;
+}
+
+static fl_status
+volatile_punch(struct nosync_map *map, uint64_t off, uint64_t len)
+{
+    struct nosync_file *file = file_of(map);
+    const fl_status status = file_check_range(file, off, len);
+
+    return status == FL_OK ? mapped_punch(file, off, len) : status;
+}
+
 static const struct nosync_ops map_ops = {
-    .fault_in = file_op_fault_in,
-    .punch = file_op_punch,
+    .fault_in = volatile_fault_in,
+    .punch = volatile_punch,
     .sync_file = file_op_sync,
     .size_bytes = file_op_size_bytes,
     .file_bytes = file_op_file_bytes,

@@ -1,7 +1,7 @@
 /* Goal:   on a full filesystem growth is refused with a status, nothing that was there is lost, and growth works
  *         again once there is room: for every kind that the filesystem carries.
  * Method: a filesystem of some MiB of the test's own, tmpfs or ext4 by the first argument, filled by the heap
- *         itself and by a file beside it.
+ *         itself and by a file beside it. Or dax: $FL_TEST_DAX_DIR (skipped without it), all but some MiB of it taken up first.
  */
 #include "place.h"
 #include "tests/lib/die.h"
@@ -15,9 +15,12 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { PLACE_BYTES = 24 * 1024 * 1024, BLOCK = 256 * 1024, BLOCKS_MAX = 256 };
+enum { BLOCK = 256 * 1024, BLOCKS_MAX = 256 };
+
+static uint64_t place_bytes = 24 * 1024 * 1024;
 
 static struct tmpdir place;
 
@@ -67,7 +70,7 @@ check_kind(enum fl_mapping mapping)
         open(tmpdir_join(&place, "ballast", ballast), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
     pm_init(&pm, &map->media);
-    assert_int_equal(posix_fallocate(fd, 0, PLACE_BYTES / 2), 0);
+    assert_int_equal(posix_fallocate(fd, 0, (off_t)place_bytes / 2), 0);
 
     const uint64_t first = fill(map, &pm, 0);
     const uint64_t size_bytes = nosync_size_bytes(map);
@@ -98,7 +101,7 @@ check_kind(enum fl_mapping mapping)
     assert_int_equal(fsync(fd), 0);
     const uint64_t second = fill(map, &pm, first);
 
-    assert_true(second >= first + PLACE_BYTES / 2 / BLOCK - 2);
+    assert_true(second >= first + place_bytes / 2 / BLOCK - 2);
     check_blocks(map, second);
     nosync_close(map);
 
@@ -136,7 +139,7 @@ create_on_a_full_filesystem_can_be_tried_again(void **state)
     off_t end = 0;
 
     (void)state;
-    for (off_t step = PLACE_BYTES; step >= 4096; step /= 2) {
+    for (off_t step = (off_t)place_bytes; step >= 4096; step /= 2) {
         while (posix_fallocate(fd, end, step) == 0) {
             end += step;
         }
@@ -154,6 +157,54 @@ create_on_a_full_filesystem_can_be_tried_again(void **state)
     assert_int_equal(unlink(ballast), 0);
 }
 
+static void
+dax_kind_outlives_a_full_filesystem(void **state)
+{
+    (void)state;
+    check_kind(FL_MAPPING_DAX);
+}
+
+/* A place of place_bytes on the DAX filesystem, by a file that takes the rest. */
+static void
+place_dax(void)
+{
+    const char *parent = getenv("FL_TEST_DAX_DIR");
+    char path[TMPDIR_PATH_BYTES];
+    struct statvfs fs;
+
+    if (parent == NULL) {
+        die_skip("FL_TEST_DAX_DIR names no directory on a DAX filesystem");
+    }
+    tmpdir_create_in(&place, parent);
+    if (statvfs(place.path, &fs) != 0) {
+        die_errno("%s", place.path);
+    }
+    const uint64_t left = (uint64_t)fs.f_bavail * fs.f_frsize;
+    const int fd = open(tmpdir_join(&place, "filler", path), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    if (posix_fallocate(fd, 0, (off_t)(left - place_bytes)) != 0 || close(fd) != 0) {
+        die_errno("fill %s", place.path);
+    }
+}
+
+static int
+run_dax(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(dax_kind_outlives_a_full_filesystem),
+        cmocka_unit_test(page_kind_outlives_a_full_filesystem),
+        cmocka_unit_test(volatile_kind_outlives_a_full_filesystem),
+    };
+
+    place_bytes =
+        8 * 1024 * 1024; /* faults of 4 KiB take milliseconds each in an emulated machine */
+    place_dax();
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+    tmpdir_destroy(&place);
+    return failed;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -163,10 +214,13 @@ main(int argc, char **argv)
         cmocka_unit_test(create_on_a_full_filesystem_can_be_tried_again),
     };
 
+    if (argc > 1 && strcmp(argv[1], "dax") == 0) {
+        return run_dax();
+    }
     if (argc > 1 && strcmp(argv[1], "ext4") == 0) {
-        place_ext4(&place, PLACE_BYTES, NULL);
+        place_ext4(&place, place_bytes, NULL);
     } else {
-        place_tmpfs(&place, PLACE_BYTES);
+        place_tmpfs(&place, place_bytes);
     }
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
