@@ -107,9 +107,10 @@ oracle_class(const char *pattern, const char *end, bool taken[256])
             const char low = pattern[0] < pattern[2] ? pattern[0] : pattern[2];
             const char high = pattern[0] < pattern[2] ? pattern[2] : pattern[0];
 
-            for (int c = low; c <= high; c++) {
+            for (char c = low; c != high; c++) {
                 taken[(unsigned char)c] = true;
             }
+            taken[(unsigned char)high] = true;
             pattern += 3;
         } else {
             taken[(unsigned char)*pattern++] = true;
