@@ -63,14 +63,14 @@ fl_batch_destroy(struct fl_batch *batch)
 
 /* What a pending change shows. `holder` keeps the bytes alive for the view (NULL: the batch itself does). */
 static fl_status
-view_pending(struct fl_store *store, const struct engine_change *change, uint64_t now_ms,
-             struct batch_data *holder, struct fl_view *view)
+view_pending(struct fl_store *store, const struct engine_change *change, struct batch_data *holder,
+             struct fl_view *view)
 {
     const struct log_record *record = &change->record;
     struct log_blob_ref ref;
 
     if (record->kind == LOG_KIND_DELETE ||
-        (record->deadline_ms != 0 && record->deadline_ms <= now_ms)) {
+        (record->deadline_ms != 0 && record->deadline_ms <= engine_now_ms(store->engine))) {
         return FL_NOT_FOUND;
     }
     view->deadline_ms = record->deadline_ms;
@@ -97,8 +97,8 @@ view_pending(struct fl_store *store, const struct engine_change *change, uint64_
 
 /* Look among what was submitted and is not durable. True: *status is the answer. */
 static bool
-view_inflight(struct fl_store *store, struct fl_key key, uint64_t hash, uint64_t now_ms,
-              struct fl_view *view, fl_status *status)
+view_inflight(struct fl_store *store, struct fl_key key, uint64_t hash, struct fl_view *view,
+              fl_status *status)
 {
     bool found = false;
 
@@ -112,7 +112,7 @@ view_inflight(struct fl_store *store, struct fl_key key, uint64_t hash, uint64_t
         if (change != NULL) {
             found = true;
             view->ticket = data->ticket;
-            *status = view_pending(store, change, now_ms, data, view);
+            *status = view_pending(store, change, data, view);
         }
     }
     pthread_mutex_unlock(&store->lock);
@@ -123,21 +123,20 @@ static fl_status
 view_hashed(struct fl_batch *batch, struct fl_key key, uint64_t hash, struct fl_view *view)
 {
     struct fl_store *store = batch->store;
-    const uint64_t now_ms = engine_now_ms(store->engine);
     const struct engine_change *change = batch_data_find(batch->data, key, hash);
     fl_status status = FL_OK;
 
     memset(view, 0, sizeof(*view));
     if (change != NULL) {
         view->ticket = UINT64_MAX;
-        return view_pending(store, change, now_ms, NULL, view);
+        return view_pending(store, change, NULL, view);
     }
-    if (view_inflight(store, key, hash, now_ms, view, &status)) {
+    if (view_inflight(store, key, hash, view, &status)) {
         return status;
     }
     const uint32_t token = engine_enter(store->engine);
 
-    status = store_view_durable(store, key, hash, INDEX_LSN_LATEST, now_ms, view);
+    status = store_view_durable(store, key, hash, INDEX_LSN_LATEST, ENGINE_NOW, view);
     engine_exit(store->engine, token);
     return status;
 }

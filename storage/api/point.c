@@ -218,7 +218,7 @@ view_at(struct fl_store *store, struct fl_key key, uint64_t at_lsn, uint64_t now
 fl_status
 fl_get_view(struct fl_store *store, struct fl_key key, struct fl_view *view)
 {
-    return view_at(store, key, INDEX_LSN_LATEST, engine_now_ms(store->engine), view);
+    return view_at(store, key, INDEX_LSN_LATEST, ENGINE_NOW, view);
 }
 
 fl_status
@@ -242,10 +242,9 @@ fl_get(struct fl_store *store, struct fl_key key, void *buf, size_t cap, size_t 
         return status;
     }
     const uint64_t hash = engine_hash(store->engine, key);
-    const uint64_t now_ms = engine_now_ms(store->engine);
     const uint32_t token = engine_enter(store->engine);
 
-    status = engine_find(store->engine, key, hash, INDEX_LSN_LATEST, now_ms, &loc, &record);
+    status = engine_find(store->engine, key, hash, INDEX_LSN_LATEST, ENGINE_NOW, &loc, &record);
     if (status == FL_OK) {
         status = engine_value(store->engine, loc, &record, &value, &segment);
     }

@@ -178,7 +178,7 @@ copies_flush(struct cleaning *c)
         return FL_OK;
     }
     fl_status status =
-        log_frame_begin(engine->log, LOG_HEAD_CLEANER, (uint32_t)c->count, c->bytes, HEAP_RESERVE);
+        log_frame_begin(engine->log, LOG_HEAD_CLEANER, (uint32_t)c->count, c->bytes, HEAP_CLEANER);
 
     if (status != FL_OK) {
         return status;

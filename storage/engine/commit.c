@@ -75,7 +75,7 @@ present_lsn(struct engine *engine, struct fl_key key, uint64_t hash)
     struct log_record record;
     index_loc loc = 0;
     const fl_status status =
-        engine_find(engine, key, hash, INDEX_LSN_LATEST, engine_now_ms(engine), &loc, &record);
+        engine_find(engine, key, hash, INDEX_LSN_LATEST, ENGINE_NOW, &loc, &record);
 
     /* A damaged record is there: it may be overwritten and deleted, and it isn't absent. */
     return status == FL_OK ? record.lsn : status == FL_CORRUPT ? UINT64_MAX : 0;
@@ -171,6 +171,40 @@ publish(struct engine *engine, struct engine_request *request)
     }
 }
 
+/* A group on its way into a frame: what a SIGBUS may end, with an unknown outcome. */
+struct writing {
+    struct engine *engine;
+    struct engine_request *group;
+    uint32_t count;
+    size_t bytes;
+    bool all;
+    enum heap_claim claim;
+    fl_status status;
+};
+
+static void
+write_frame(void *context)
+{
+    struct writing *w = context;
+    struct log *log = w->engine->log;
+
+    w->status = log_frame_begin(log, LOG_HEAD_MAIN, w->count, w->bytes, w->claim);
+    if (w->status != FL_OK) {
+        return;
+    }
+    for (struct engine_request *r = w->group; r != NULL; r = r->next) {
+        for (uint32_t i = 0; i < r->count; i++) {
+            struct engine_change *change = &r->changes[i];
+
+            if (!change->skip) {
+                change->loc = log_frame_add(log, LOG_HEAD_MAIN, &change->record, &change->lsn);
+                change->loc = engine_loc(change->loc, &change->record);
+            }
+        }
+    }
+    w->status = log_frame_commit(log, LOG_HEAD_MAIN, w->all);
+}
+
 /* Write the group as one frame and make it durable. Nothing has happened unless FL_OK or FL_IO. */
 static fl_status
 write_group(struct engine *engine, struct engine_request *group)
@@ -191,30 +225,15 @@ write_group(struct engine *engine, struct engine_request *group)
     if (count == 0) {
         return FL_OK;
     }
+    struct writing w = {engine, group, count, bytes, all, claim, FL_OK};
     fl_status status = index_reserve(engine->index, count);
 
     if (status == FL_OK && deadlines) {
         status = engine_clock_start(engine);
     }
     if (status == FL_OK) {
-        status = log_frame_begin(engine->log, LOG_HEAD_MAIN, count, bytes, claim);
+        status = engine_guarded(engine, write_frame, &w, &w.status);
     }
-    if (status != FL_OK) {
-        engine_fail(engine, status);
-        return status;
-    }
-    for (struct engine_request *r = group; r != NULL; r = r->next) {
-        for (uint32_t i = 0; i < r->count; i++) {
-            struct engine_change *change = &r->changes[i];
-
-            if (!change->skip) {
-                change->loc =
-                    log_frame_add(engine->log, LOG_HEAD_MAIN, &change->record, &change->lsn);
-                change->loc = engine_loc(change->loc, &change->record);
-            }
-        }
-    }
-    status = log_frame_commit(engine->log, LOG_HEAD_MAIN, all);
     engine_fail(engine, status);
     return status;
 }

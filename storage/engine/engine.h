@@ -104,7 +104,10 @@ void engine_exit(struct engine *engine, uint32_t token);
 uint64_t engine_hash(const struct engine *engine, struct fl_key key);
 void engine_prefetch(struct engine *engine, uint64_t hash, int stage);
 
-/* The key's newest durable version at `at_lsn`, not expired at `now_ms`. FL_NOT_FOUND, FL_CORRUPT. */
+/* Ask the clock only if the record has a deadline. */
+#define ENGINE_NOW UINT64_C(0)
+
+/* The key's newest durable version at `at_lsn`, not expired at `now_ms`. FL_NOT_FOUND, FL_CORRUPT, FL_IO (SIGBUS). */
 FL_NODISCARD fl_status engine_find(struct engine *engine, struct fl_key key, uint64_t hash,
                                    uint64_t at_lsn, uint64_t now_ms, index_loc *loc,
                                    struct log_record *record);

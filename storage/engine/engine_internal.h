@@ -102,6 +102,11 @@ engine_record_key(const struct log_record *record)
     return fl_key_in(record->space, record->key.ptr, record->key.len);
 }
 
+/* read.c */
+/* Run `body`, which leaves its result in *status; FL_IO if SIGBUS ended it (only with FL_OPEN_SIGBUS). */
+fl_status engine_guarded(struct engine *engine, void (*body)(void *context), void *context,
+                         const fl_status *status);
+
 /* expire.c */
 fl_status expiry_add(struct engine *engine, uint64_t deadline_ms, index_loc loc);
 fl_status expiry_append(struct engine *engine, uint64_t deadline_ms, index_loc loc);

@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum {
-    RESERVE_BLOCKS = 2, /* storage rule 8: for the cleaner, deletes, FLUSHALL */
+    RESERVE_BLOCKS = 3, /* storage rule 8: for deletes and FLUSHALL, the last one for the cleaner */
     CAPACITY_INLINE = 256 * 1024,
 };
 

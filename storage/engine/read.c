@@ -55,39 +55,94 @@ engine_record_at(struct engine *engine, index_loc loc, struct log_record *record
     return log_peek(engine->log, loc & INDEX_LOC_OFF_MASK, record);
 }
 
+/* A read in progress: what a SIGBUS may end. */
+struct reading {
+    struct engine *engine;
+    struct fl_key key;
+    uint64_t hash, at_lsn, now_ms;
+    index_loc *loc;
+    struct log_record *record;
+    struct fl_bytes *value;
+    struct log_segment **segment;
+    fl_status status;
+};
+
+static void
+find(void *context)
+{
+    struct reading *r = context;
+    struct engine *engine = r->engine;
+
+    if (!index_find(engine->index, r->hash, r->key, r->at_lsn, r->loc)) {
+        r->status = FL_NOT_FOUND;
+        return;
+    }
+    r->status =
+        log_decode(engine->log, *r->loc & INDEX_LOC_OFF_MASK, engine->user.verify_reads, r->record);
+    if (r->status == FL_OK && r->record->deadline_ms != 0) {
+        const uint64_t now = r->now_ms != ENGINE_NOW ? r->now_ms : engine_now_ms(engine);
+
+        r->status = r->record->deadline_ms <= now ? FL_NOT_FOUND : FL_OK;
+    }
+}
+
+static void
+resolve(void *context)
+{
+    struct reading *r = context;
+    struct log_blob_ref ref;
+    uint32_t block = 0;
+
+    if (r->record->kind != LOG_KIND_PUT_BLOB) {
+        *r->segment = log_segment_at(r->engine->log, *r->loc & INDEX_LOC_OFF_MASK, &block);
+        *r->value = r->record->value;
+        r->status = FL_OK;
+    } else if (!log_blob_ref_decode(r->record->value, &ref)) {
+        r->status = FL_FAIL(FL_CORRUPT, "the reference to a big value does not decode");
+    } else {
+        *r->segment = log_blob_segment(r->engine->log, &ref);
+        r->status = log_blob_view(r->engine->log, &ref, r->engine->user.verify_reads, r->value);
+    }
+}
+
+fl_status
+engine_guarded(struct engine *engine, void (*body)(void *context), void *context,
+               const fl_status *status)
+{
+    if ((engine->user.flags & FL_OPEN_SIGBUS) == 0) {
+        body(context);
+        return *status;
+    }
+    return nosync_guard(body, context)
+               ? *status
+               : FL_FAIL(FL_IO, "the file could not be read or written there (SIGBUS): it was cut "
+                                "short, its file system is full, or the media is failing");
+}
+
 fl_status
 engine_find(struct engine *engine, struct fl_key key, uint64_t hash, uint64_t at_lsn,
             uint64_t now_ms, index_loc *loc, struct log_record *record)
 {
-    if (!index_find(engine->index, hash, key, at_lsn, loc)) {
-        return FL_NOT_FOUND;
-    }
-    const fl_status status =
-        log_decode(engine->log, *loc & INDEX_LOC_OFF_MASK, engine->user.verify_reads, record);
+    struct reading r = {.engine = engine,
+                        .key = key,
+                        .hash = hash,
+                        .at_lsn = at_lsn,
+                        .now_ms = now_ms,
+                        .loc = loc,
+                        .record = record};
 
-    if (status != FL_OK) {
-        return status;
-    }
-    return record->deadline_ms != 0 && record->deadline_ms <= now_ms ? FL_NOT_FOUND : FL_OK;
+    return engine_guarded(engine, find, &r, &r.status);
 }
 
 fl_status
 engine_value(struct engine *engine, index_loc loc, const struct log_record *record,
              struct fl_bytes *value, struct log_segment **segment)
 {
-    struct log_blob_ref ref;
-    uint32_t block = 0;
+    struct log_record copy = *record;
+    struct reading r = {
+        .engine = engine, .loc = &loc, .record = &copy, .value = value, .segment = segment};
 
-    if (record->kind != LOG_KIND_PUT_BLOB) {
-        *segment = log_segment_at(engine->log, loc & INDEX_LOC_OFF_MASK, &block);
-        *value = record->value;
-        return FL_OK;
-    }
-    if (!log_blob_ref_decode(record->value, &ref)) {
-        return FL_FAIL(FL_CORRUPT, "the reference to a big value does not decode");
-    }
-    *segment = log_blob_segment(engine->log, &ref);
-    return log_blob_view(engine->log, &ref, engine->user.verify_reads, value);
+    return engine_guarded(engine, resolve, &r, &r.status);
 }
 
 fl_status

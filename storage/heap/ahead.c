@@ -79,48 +79,66 @@ unpick(struct heap *heap, uint32_t first, uint32_t count)
     }
 }
 
-/* The table block of `block`'s group, made when the file first reaches the group. Only one thread grows at a time:
- * the caller holds heap->lock; it is dropped while the block is faulted. */
+/* A new table block, the last one. Its own word, then the count of table blocks in the word of block 1: from there on
+ * a file that ends before it was cut. */
+static fl_status
+table_block_write(struct heap *heap, uint32_t table)
+{
+    const uint64_t off = heap_block_off(&heap->geometry, table);
+    const struct heap_entry own = {.state = HEAP_META, .generation = 1};
+    const struct heap_entry first = {.state = HEAP_META,
+                                     .generation = table / heap->group_blocks + 1};
+    struct pm pm;
+
+    fl_status status = nosync_fault_in(heap->map, off, heap->geometry.block_bytes);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    pm_init(&pm, heap->media);
+    pm_store_u64_nofence(&pm, off, super_entry_encode(&heap->geometry, table, own));
+    /* order: the table block before the count that includes it. */
+    status = pm_drain(&pm);
+    if (status == FL_OK) {
+        pm_store_u64_nofence(&pm, heap->geometry.block_bytes + HEAP_ENTRY_BYTES,
+                             super_entry_encode(&heap->geometry, 1, first));
+        /* order: the count before any word in the new table block. Words outside the count are not read. */
+        status = pm_drain(&pm);
+    }
+    heap->counts.lines += pm.counts.lines;
+    heap->counts.fences += pm.counts.fences;
+    heap->counts.syncs += pm.counts.syncs;
+    return status;
+}
+
+/* Make the table blocks up to that of `block`, one after another, by one thread at a time. Holds heap->lock, and drops
+ * it while a block is faulted. */
 static fl_status
 table_block_make(struct heap *heap, uint32_t block)
 {
-    const uint32_t table = heap_table_block(heap, block);
+    fl_status status = FL_OK;
 
-    while (heap->blocks[table].use == HEAP_USE_FAULTING) {
-        pthread_cond_wait(&heap->ready_cond, &heap->lock);
-    }
-    if (heap->blocks[table].use == HEAP_USE_OWNED) {
-        return FL_OK;
-    }
-    const uint64_t off = heap_block_off(&heap->geometry, table);
-    const struct heap_entry meta = {.state = HEAP_META, .generation = 1};
+    while (status == FL_OK && heap->groups <= block / heap->group_blocks) {
+        if (heap->table_making) {
+            pthread_cond_wait(&heap->ready_cond, &heap->lock);
+            continue;
+        }
+        const uint32_t table = heap->groups * heap->group_blocks;
 
-    heap->blocks[table].use = HEAP_USE_FAULTING;
-    pthread_mutex_unlock(&heap->lock);
-    fl_status status = nosync_fault_in(heap->map, off, heap->geometry.block_bytes);
-
-    if (status == FL_OK) {
-        struct pm pm; /* Two threads may make two table blocks at a time. */
-
-        pm_init(&pm, heap->media);
-        pm_store_u64_nofence(&pm, off, super_entry_encode(&heap->geometry, table, meta));
-        /* order: the table block before any word in it. A word says who owns a block. */
-        status = pm_drain(&pm);
-        heap->counts.lines += pm.counts.lines;
-        heap->counts.fences += pm.counts.fences;
-        heap->counts.syncs += pm.counts.syncs;
+        heap->table_making = true;
+        pthread_mutex_unlock(&heap->lock);
+        status = table_block_write(heap, table);
+        pthread_mutex_lock(&heap->lock);
+        heap->table_making = false;
+        if (status == FL_OK) {
+            heap->blocks[table] =
+                (struct heap_block){.generation = 1, .use = HEAP_USE_OWNED, .state = HEAP_META};
+            heap->blocks[1].generation = ++heap->groups;
+            heap->owned_count++;
+            extend_total(heap, table + 1);
+        }
+        pthread_cond_broadcast(&heap->ready_cond);
     }
-    pthread_mutex_lock(&heap->lock);
-    if (status == FL_OK) {
-        heap->blocks[table].use = HEAP_USE_OWNED;
-        heap->blocks[table].state = HEAP_META;
-        heap->blocks[table].generation = 1;
-        heap->owned_count++;
-        extend_total(heap, table + 1);
-    } else {
-        heap->blocks[table].use = HEAP_USE_BEYOND;
-    }
-    pthread_cond_broadcast(&heap->ready_cond);
     return status;
 }
 
@@ -239,7 +257,9 @@ heap_ahead_stop(struct heap *heap)
 static fl_status
 take_one(struct heap *heap, enum heap_claim claim, uint32_t *block)
 {
-    const uint64_t keep = claim == HEAP_RESERVE ? 0 : heap->options.reserve_blocks;
+    const uint64_t keep = claim == HEAP_CLEANER   ? 0
+                          : claim == HEAP_RESERVE ? 1
+                                                  : heap->options.reserve_blocks;
     bool waited = false;
 
     while (heap->ready_count <= keep) {

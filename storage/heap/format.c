@@ -1,5 +1,5 @@
 /* Finding and making the heap's fixed parts: probe and format. */
-#include "storage/heap/super.h"
+#include "storage/heap/heap_internal.h"
 
 #include "base/fail.h"
 
@@ -37,7 +37,8 @@ format_interrupted(const uint8_t *base, uint64_t size)
     const uint64_t block = size / 2;
 
     return (block & (block - 1)) == 0 && block >= HEAP_BLOCK_BYTES_MIN && size == 2 * block &&
-           block <= HEAP_BLOCK_BYTES_MAX && all_zero(base, 0, HEAP_ROOT_OFF) &&
+           block <= HEAP_BLOCK_BYTES_MAX && all_zero(base, 0, HEAP_CLOCK_OFF) &&
+           all_zero(base, HEAP_CLOCK_OFF + sizeof(uint64_t), HEAP_ROOT_OFF) &&
            all_zero(base, HEAP_ROOT_OFF + HEAP_ROOT_BYTES, block / 2) &&
            all_zero(base, block / 2 + HEAP_SUPER_BYTES, block) &&
            all_zero(base, block + 2 * HEAP_ENTRY_BYTES, size);
@@ -115,6 +116,7 @@ heap_format(struct nosync_map *map, struct heap_geometry *geometry)
         pm_store_u64_nofence(&pm, geometry->block_bytes + (uint64_t)block * HEAP_ENTRY_BYTES,
                              super_entry_encode(geometry, block, meta));
     }
+    pm_store_u64_nofence(&pm, HEAP_CLOCK_OFF, super_clock_encode(geometry, 0));
     pm_write_nofence(&pm, HEAP_ROOT_OFF, &root_media, sizeof(root_media));
     pm_write_nofence(&pm, geometry->block_bytes / 2, &super, sizeof(super));
     /* order: everything else before the first superblock. Its presence says that the heap is whole. */
@@ -124,5 +126,29 @@ heap_format(struct nosync_map *map, struct heap_geometry *geometry)
     }
     pm_write_nofence(&pm, 0, &super, sizeof(super));
     /* order: the first superblock before return. The caller tells its user that the store exists. */
+    return pm_drain(&pm);
+}
+
+/* One copy of the superblock that doesn't validate is written anew from the other, feature bits and all. */
+fl_status
+super_heal(struct nosync_map *map, const struct heap_geometry *geometry)
+{
+    const uint64_t offs[2] = {0, geometry->block_bytes / 2};
+    struct heap_super_media good;
+    struct heap_geometry decoded;
+    struct pm pm;
+    bool valid[2];
+
+    for (int i = 0; i < 2; i++) {
+        valid[i] = super_decode((const struct heap_super_media *)(map->media.base + offs[i]),
+                                &decoded) == FL_OK;
+    }
+    if (valid[0] == valid[1]) {
+        return FL_OK;
+    }
+    memcpy(&good, map->media.base + offs[valid[0] ? 0 : 1], sizeof(good));
+    pm_init(&pm, &map->media);
+    pm_write_nofence(&pm, offs[valid[0] ? 1 : 0], &good, sizeof(good));
+    /* order: the second copy before the first is trusted alone again; nothing else depends on it. */
     return pm_drain(&pm);
 }

@@ -7,6 +7,8 @@
 #include "base/fail.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -32,43 +34,107 @@ heap_block_is_meta(const struct heap *heap, uint32_t block)
     return block < 2 || block % heap->group_blocks == 0;
 }
 
+static void __attribute__((format(printf, 4, 5)))
+damage(struct heap *heap, const char *rule, uint64_t off, const char *format, ...)
+{
+    char text[sizeof(heap->damaged_text)];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    heap_report_finding(heap->options.report, rule, off, sizeof(uint64_t),
+                        "%s; run faultline-check --repair", text);
+    if (heap->damaged++ == 0) {
+        heap->damaged_off = off;
+        memcpy(heap->damaged_text, text, sizeof(text));
+    }
+}
+
+static struct heap_entry
+entry_load(struct heap *heap, uint32_t block)
+{
+    const uint64_t off = entry_off(heap, block);
+    struct heap_entry entry = {.state = HEAP_FREE};
+
+    if (!super_entry_decode(&heap->geometry, block, bytes_get_le64(heap->media->base + off),
+                            &entry) ||
+        heap_block_is_meta(heap, block) != (entry.state == HEAP_META)) {
+        damage(heap, "table-word", off, "the table word of block %u is damaged", block);
+        entry = (struct heap_entry){.state = HEAP_META, .damaged = true};
+    }
+    return entry;
+}
+
+/* The words of one group. What is owned but lies behind the file's end was cut off. */
+static void
+group_load(struct heap *heap, uint32_t first, uint32_t end)
+{
+    for (uint32_t block = first; block < end; block++) {
+        const struct heap_entry entry = entry_load(heap, block);
+        struct heap_block *b = &heap->blocks[block];
+
+        b->generation = entry.generation;
+        if (block >= heap->blocks_total) {
+            if (entry.state != HEAP_FREE) {
+                damage(heap, "file-cut", heap_block_off(&heap->geometry, block),
+                       "the file ends before block %u, which is in use", block);
+            }
+            continue;
+        }
+        b->state = (uint8_t)entry.state;
+        b->head = entry.head;
+        b->damaged = entry.damaged;
+        b->use = entry.state == HEAP_FREE ? HEAP_USE_FREE : HEAP_USE_OWNED;
+        heap->owned_count += b->use == HEAP_USE_OWNED;
+        heap->free_count += b->use == HEAP_USE_FREE;
+    }
+}
+
+/* How many table blocks were made; `in_file` if the word that says it is damaged. */
+static uint32_t
+groups_load(const struct heap *heap, uint32_t in_file)
+{
+    const uint64_t word = bytes_get_le64(heap->media->base + entry_off(heap, 1));
+    const uint32_t groups_max = (heap->blocks_max - 1) / heap->group_blocks + 1;
+    struct heap_entry entry;
+
+    return super_entry_decode(&heap->geometry, 1, word, &entry) && entry.generation >= 1 &&
+                   entry.generation <= groups_max
+               ? entry.generation
+               : in_file;
+}
+
 /* Read the table into DRAM. A word that doesn't validate is damage: its block is owned by nobody we know, so
  * it is kept out of use, and the open fails unless the caller salvages. */
-static fl_status
-table_load(struct heap *heap, const struct heap_report *report)
+static void
+table_load(struct heap *heap)
 {
-    uint64_t damaged = 0;
+    const uint32_t in_file = (heap->blocks_total - 1) / heap->group_blocks + 1;
 
-    for (uint32_t block = 0; block < heap->blocks_total; block++) {
-        const uint64_t off = entry_off(heap, block);
-        struct heap_entry entry;
+    heap->groups = groups_load(heap, in_file);
+    for (uint32_t group = 0; group < heap->groups; group++) {
+        const uint32_t first = group * heap->group_blocks;
+        const uint32_t left = heap->blocks_max - first;
 
-        if (!super_entry_decode(&heap->geometry, block, bytes_get_le64(heap->media->base + off),
-                                &entry) ||
-            (heap_block_is_meta(heap, block) != (entry.state == HEAP_META) &&
-             entry.state != HEAP_FREE)) {
-            heap_report_finding(
-                report, "table-word", off, sizeof(uint64_t),
-                "the table word of block %u is damaged; run faultline-check --repair", block);
-            damaged++;
-            entry = (struct heap_entry){.state = HEAP_META};
-            heap->damaged_off = damaged == 1 ? off : heap->damaged_off;
+        if (group >= in_file) {
+            damage(heap, "file-cut", heap_block_off(&heap->geometry, first),
+                   "the file ends before block %u, a part of the segment table", first);
+            continue;
         }
-        heap->blocks[block].state = (uint8_t)entry.state;
-        heap->blocks[block].head = entry.head;
-        heap->blocks[block].generation = entry.generation;
-        heap->blocks[block].use = entry.state == HEAP_FREE && !heap_block_is_meta(heap, block)
-                                      ? HEAP_USE_FREE
-                                      : HEAP_USE_OWNED;
-        heap->owned_count += heap->blocks[block].use == HEAP_USE_OWNED;
-        heap->free_count += heap->blocks[block].use == HEAP_USE_FREE;
+        group_load(heap, first, first + (left < heap->group_blocks ? left : heap->group_blocks));
     }
-    heap->damaged_words = damaged;
-    return FL_OK;
+    /* Inside the file, but of a group whose table block was not finished when a crash came. */
+    for (uint32_t block = heap->groups * heap->group_blocks; block < heap->blocks_total; block++) {
+        if (!heap_block_is_meta(heap, block)) {
+            heap->blocks[block].use = HEAP_USE_FREE;
+            heap->free_count++;
+        }
+    }
 }
 
 static void
-root_load(struct heap *heap, const struct heap_report *report)
+root_load(struct heap *heap)
 {
     unsigned valid = 0;
 
@@ -85,34 +151,25 @@ root_load(struct heap *heap, const struct heap_report *report)
         }
     }
     if (valid == 0) {
-        heap_report_finding(report, "root", HEAP_ROOT_OFF, HEAP_ROOT_STRIDE + HEAP_ROOT_BYTES,
-                            "no root slot validates; everything in it is found again by scanning");
+        heap_report_finding(heap->options.report, "root", HEAP_ROOT_OFF,
+                            HEAP_ROOT_STRIDE + HEAP_ROOT_BYTES,
+                            "no root slot validates; what it says is found again by scanning");
     }
-    if (!super_clock_decode(&heap->geometry, bytes_get_le64(heap->media->base + HEAP_CLOCK_OFF),
-                            &heap->clock_ms)) {
-        heap_report_finding(report, "clock", HEAP_CLOCK_OFF, sizeof(uint64_t),
-                            "the clock word is damaged; expiry goes by the wall clock");
-        heap->clock_ms = 0;
+    if (valid == 1 && heap->root.sequence > 1) {
+        /* The other slot was cut short by a crash, or it was the newer one and is damaged: what this one says of
+         * the log's end may be old. */
+        heap->root.flags &= ~HEAP_ROOT_CLEAN;
     }
 }
 
-/* Blocks that are free may still hold file space and old bytes from before a crash: give it back. */
 static void
-punch_free_runs(struct heap *heap)
+clock_load(struct heap *heap)
 {
-    const uint64_t unit = heap->geometry.block_bytes;
-
-    for (uint32_t block = 2; block < heap->blocks_total;) {
-        uint32_t end = block;
-
-        while (end < heap->blocks_total && heap->blocks[end].use == HEAP_USE_FREE) {
-            end++;
-        }
-        if (end > block) {
-            /* A failure costs space, nothing else: fault_in() zeroes what it finds. */
-            (void)!nosync_punch(heap->map, block * unit, (end - block) * unit);
-        }
-        block = end > block ? end : block + 1;
+    if (!super_clock_decode(&heap->geometry, bytes_get_le64(heap->media->base + HEAP_CLOCK_OFF),
+                            &heap->clock_ms)) {
+        heap_report_finding(heap->options.report, "clock", HEAP_CLOCK_OFF, sizeof(uint64_t),
+                            "the clock word is damaged; expiry goes by the wall clock");
+        heap->clock_ms = 0;
     }
 }
 
@@ -147,28 +204,38 @@ heap_open(struct nosync_map *map, const struct heap_geometry *geometry,
         heap_close(heap);
         return FL_FAIL(FL_NO_MEMORY, "states of %" PRIu64 " blocks", blocks_max);
     }
-    fl_status status = FL_OK;
-
     if (heap->blocks_total < 2) {
-        status =
-            FL_FAIL(FL_CORRUPT, "the file was cut to %" PRIu64 " bytes: the segment table is gone",
-                    nosync_size_bytes(map));
-    }
-    if (status == FL_OK) {
-        status = table_load(heap, options->report);
-    }
-    if (status == FL_OK) {
-        root_load(heap, options->report);
-        if (!options->read_only && heap->damaged_words == 0) {
-            punch_free_runs(heap);
-        }
-    }
-    if (status != FL_OK) {
         heap_close(heap);
-        return status;
+        return FL_FAIL(FL_CORRUPT,
+                       "the file was cut to %" PRIu64 " bytes: the segment table is gone",
+                       nosync_size_bytes(map));
     }
+    table_load(heap);
+    root_load(heap);
+    clock_load(heap);
+    heap->options.report = NULL;
     *out = heap;
     return FL_OK;
+}
+
+fl_status
+heap_open_finish(struct heap *heap)
+{
+    const uint64_t unit = heap->geometry.block_bytes;
+
+    for (uint32_t block = 2; block < heap->blocks_total;) {
+        uint32_t end = block;
+
+        while (end < heap->blocks_total && heap->blocks[end].use == HEAP_USE_FREE) {
+            end++;
+        }
+        if (end > block) {
+            /* A failure costs space, nothing else: fault_in() zeroes what it finds. */
+            (void)!nosync_punch(heap->map, block * unit, (end - block) * unit);
+        }
+        block = end > block ? end : block + 1;
+    }
+    return super_heal(heap->map, &heap->geometry);
 }
 
 void
@@ -206,10 +273,11 @@ heap_map(const struct heap *heap)
 }
 
 uint64_t
-heap_damaged_words(const struct heap *heap, uint64_t *off)
+heap_damage(const struct heap *heap, uint64_t *off, const char **text)
 {
     *off = heap->damaged_off;
-    return heap->damaged_words;
+    *text = heap->damaged_text;
+    return heap->damaged;
 }
 
 uint32_t
@@ -234,6 +302,7 @@ heap_entry_get(const struct heap *heap, uint32_t block)
         entry.state = (enum heap_state)heap->blocks[block].state;
         entry.generation = heap->blocks[block].generation;
         entry.head = heap->blocks[block].head;
+        entry.damaged = heap->blocks[block].damaged;
     }
     pthread_mutex_unlock(&mutable_heap->lock);
     return entry;
@@ -246,9 +315,9 @@ entry_store_nofence(struct heap *heap, struct pm *pm, uint32_t block, struct hea
                          super_entry_encode(&heap->geometry, block, entry));
 }
 
-fl_status
-heap_own_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_t count,
-                 enum heap_state state, uint8_t head, uint32_t *generation)
+void
+heap_own_begin_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_t count,
+                       enum heap_state state, uint8_t head, uint32_t *generation)
 {
     uint32_t gen = 0;
 
@@ -271,18 +340,16 @@ heap_own_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_t coun
     pthread_mutex_unlock(&heap->lock);
     *generation = gen;
     for (uint32_t i = 1; i < count; i++) {
-        entry_store_nofence(heap, pm, block + i, (struct heap_entry){HEAP_CONT, gen, head});
+        entry_store_nofence(
+            heap, pm, block + i,
+            (struct heap_entry){.state = HEAP_CONT, .generation = gen, .head = head});
     }
-    if (count > 1) {
-        /* order: the words of the blocks behind before the first one's, which vouches for them. */
-        const fl_status status = pm_drain(pm);
+}
 
-        if (status != FL_OK) {
-            return status;
-        }
-    }
-    entry_store_nofence(heap, pm, block, (struct heap_entry){state, gen, head});
-    return FL_OK;
+void
+heap_own_end_nofence(struct heap *heap, struct pm *pm, uint32_t block)
+{
+    entry_store_nofence(heap, pm, block, heap_entry_get(heap, block));
 }
 
 fl_status
@@ -298,7 +365,8 @@ heap_disown_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_t c
     }
     heap->owned_count -= count;
     pthread_mutex_unlock(&heap->lock);
-    entry_store_nofence(heap, pm, block, (struct heap_entry){HEAP_FREE, gen, 0});
+    entry_store_nofence(heap, pm, block,
+                        (struct heap_entry){.state = HEAP_FREE, .generation = gen});
     if (count > 1) {
         /* order: the first word before those behind: it must not vouch for blocks that are free. */
         const fl_status status = pm_drain(pm);
@@ -308,7 +376,8 @@ heap_disown_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_t c
         }
     }
     for (uint32_t i = 1; i < count; i++) {
-        entry_store_nofence(heap, pm, block + i, (struct heap_entry){HEAP_FREE, gen, 0});
+        entry_store_nofence(heap, pm, block + i,
+                            (struct heap_entry){.state = HEAP_FREE, .generation = gen});
     }
     return FL_OK;
 }

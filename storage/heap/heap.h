@@ -59,6 +59,7 @@ struct heap_entry {
     enum heap_state state;
     uint32_t generation;
     uint8_t head;
+    bool damaged; /* read at open, and not valid: state and generation say nothing */
 };
 
 struct heap;
@@ -72,9 +73,13 @@ FL_NODISCARD fl_status heap_probe(struct nosync_map *map, struct heap_geometry *
  * FL_NOT_FOUND or as an empty heap. Errors: FL_INVALID (text says which bound), FL_NO_SPACE, FL_IO. */
 FL_NODISCARD fl_status heap_format(struct nosync_map *map, struct heap_geometry *geometry);
 
-/* Owner: the caller; the map must outlive the heap. */
+/* Writes nothing. FL_CORRUPT: the file is too short for a table; other damage: heap_damage().
+ * Owner: the caller; the map must outlive the heap. */
 FL_NODISCARD fl_status heap_open(struct nosync_map *map, const struct heap_geometry *geometry,
                                  const struct heap_options *options, struct heap **out);
+/* For writing, once all of the file was found undamaged: punch free blocks, to which a crash may have left their space and
+ * old bytes that were wanted until now; write a superblock that doesn't validate from the other one. FL_IO. */
+FL_NODISCARD fl_status heap_open_finish(struct heap *heap);
 /* Stop the thread and release the DRAM; writes nothing. */
 void heap_close(struct heap *heap);
 
@@ -82,10 +87,11 @@ const struct heap_geometry *heap_geometry(const struct heap *heap);
 const struct pm_media *heap_media(const struct heap *heap);
 struct nosync_map *heap_map(const struct heap *heap);
 
-/* Blocks inside the file; every owned one is below it. */
-/* Table words that did not validate at open (their blocks are kept out of use), and the first one's place. */
-uint64_t heap_damaged_words(const struct heap *heap, uint64_t *off);
+/* What open found wrong with the table: words that don't validate (their blocks are kept out of use), and owned blocks
+ * behind the file's end; the first one's place and text. */
+uint64_t heap_damage(const struct heap *heap, uint64_t *off, const char **text);
 
+/* Blocks inside the file; every owned one is below it. */
 uint32_t heap_blocks_total(const struct heap *heap);
 struct heap_entry heap_entry_get(const struct heap *heap, uint32_t block);
 
@@ -95,7 +101,8 @@ heap_block_off(const struct heap_geometry *geometry, uint32_t block)
     return (uint64_t)block * geometry->block_bytes;
 }
 
-enum heap_claim { HEAP_NORMAL, HEAP_RESERVE };
+/* Of the reserve, deletes leave the last block to the cleaner: a full store must always be cleanable. */
+enum heap_claim { HEAP_NORMAL, HEAP_RESERVE, HEAP_CLEANER };
 
 /* Take `count` contiguous ready blocks. One block comes from those kept ahead; waits while the thread makes one.
  * More than one are searched for and faulted now.
@@ -105,11 +112,12 @@ FL_NODISCARD fl_status heap_take(struct heap *heap, uint32_t count, enum heap_cl
 /* Give back taken blocks that were not owned and not written to. */
 void heap_untake(struct heap *heap, uint32_t block, uint32_t count);
 
-/* Write the words: owned, with a new generation. Of several blocks the first one's word comes last, after a drain, so
- * that a first block says that all are there. Debt: a drain of `pm`. FL_IO. */
-FL_NODISCARD fl_status heap_own_nofence(struct heap *heap, struct pm *pm, uint32_t block,
-                                        uint32_t count, enum heap_state state, uint8_t head,
-                                        uint32_t *generation);
+/* Own taken blocks, with a new generation, in two steps. Begin writes the words of the blocks behind the first. Then
+ * the caller writes what the first block must show (a segment's header) and drains: debt. End writes the first block's
+ * word, which says that all this is there. Debt: a drain of `pm`. */
+void heap_own_begin_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_t count,
+                            enum heap_state state, uint8_t head, uint32_t *generation);
+void heap_own_end_nofence(struct heap *heap, struct pm *pm, uint32_t block);
 /* Write the words: free; of several blocks the first one's first. Debt: a drain of `pm`, then heap_recycle() when no
  * reader is left. FL_IO. */
 FL_NODISCARD fl_status heap_disown_nofence(struct heap *heap, struct pm *pm, uint32_t block,

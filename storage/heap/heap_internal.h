@@ -22,6 +22,7 @@ struct heap_block {
     uint8_t use;   /* enum heap_use */
     uint8_t state; /* enum heap_state, as in the table */
     uint8_t head;
+    bool damaged;
 };
 
 enum { HEAP_READY_MAX = 4096 };
@@ -33,7 +34,8 @@ struct heap {
     struct heap_options options;
     struct heap_root root;
     uint64_t clock_ms;
-    uint64_t damaged_words, damaged_off;
+    uint64_t damaged, damaged_off; /* found at open, and the first one's place */
+    char damaged_text[160];
     uint32_t blocks_max;
     uint32_t group_blocks;   /* blocks a table block describes */
     struct pm_counts counts; /* of making table blocks */
@@ -43,6 +45,8 @@ struct heap {
     pthread_cond_t ahead_cond; /* there is work for the thread */
     struct heap_block *blocks; /* blocks_max of them, reserved lazily */
     uint32_t blocks_total;
+    uint32_t groups;    /* table blocks made, block 1 included */
+    bool table_making;  /* a thread makes the next one */
     uint32_t free_hint; /* no free block is below it */
     uint64_t owned_count, ready_count, free_count;
     uint32_t ready[HEAP_READY_MAX]; /* a stack of ready blocks */
@@ -57,5 +61,6 @@ struct heap {
 uint32_t heap_table_block(const struct heap *heap, uint32_t block);
 bool heap_block_is_meta(const struct heap *heap, uint32_t block);
 void heap_ahead_stop(struct heap *heap);
+fl_status super_heal(struct nosync_map *map, const struct heap_geometry *geometry);
 
 #endif

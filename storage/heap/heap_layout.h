@@ -2,7 +2,7 @@
  *
  * Block 0
  *   0                superblock, first copy (256 bytes)
- *   512              clock word (8 bytes): milliseconds 48 bits | check 16 bits
+ *   512              clock word (8 bytes): milliseconds 48 bits | check 16 bits; 0 ms until something expires
  *   1024, 1536       root slots 0 and 1 (256 bytes each, a sector each)
  *   block_bytes / 2  superblock, second copy
  *
@@ -10,7 +10,8 @@
  * entries fill its table block: block 1 for group 0, block g x G for the others.
  *   entry  0  state word: generation 32 | state 4 | head 8 | 0 4 | check 16, changed by one 8-byte store
  *          8  24 bytes kept for the checkpointer (base LSN, live bytes), zero in version 1
- * An entry that was never written is all zeros: free, generation 0.
+ * An entry that was never written is all zeros: free, generation 0. Blocks 0, 1 and the table blocks say META; the
+ * generation of block 1 is the number of table blocks, which are made in order: a file cut short before one of them shows.
  */
 #ifndef FL_STORAGE_HEAP_LAYOUT_H
 #define FL_STORAGE_HEAP_LAYOUT_H

@@ -166,7 +166,7 @@ bool
 super_clock_decode(const struct heap_geometry *geometry, uint64_t word, uint64_t *ms)
 {
     *ms = word & low48_mask;
-    return word == 0 || word == super_clock_encode(geometry, *ms);
+    return word == super_clock_encode(geometry, *ms);
 }
 
 uint64_t

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FRAME_KEEP_BYTES = 4 * 1024 * 1024 }; /* a buffer over it is given back after its frame */
+
 void
 log_header_encode(const struct log *log, uint32_t block, const struct log_segment *segment,
                   uint32_t prev_block, uint32_t prev_generation, struct log_header_media *header)
@@ -262,6 +264,11 @@ log_frame_commit(struct log *log, enum log_head_id id, bool all)
     const fl_status status = all ? pm_drain_all(&head->pm) : pm_drain(&head->pm);
 
     head->frame_bytes = 0;
+    if (head->frame_cap > FRAME_KEEP_BYTES) {
+        free(head->frame);
+        head->frame = NULL;
+        head->frame_cap = 0;
+    }
     if (status != FL_OK) {
         return status;
     }
