@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Goal:   the commands that Redis lacks, and the limits that it has not, answer as documented: ordered.py SERVER
+"""Goal:   the commands that Redis lacks, and the limits that it has not, answer as documented: own.py SERVER
 Method: FL.RANGE and FL.PREFIX with every option over random binary keys, against a sorted list as oracle; inside a
-        transaction; their errors. Keys and values at and over their limits.
+        transaction; their errors. Keys and values at and over their limits. A store that is full.
 """
 
 import bisect
 import os
 import random
 import sys
+import time
 import unittest
 
 import servers
@@ -193,6 +194,44 @@ class Limits(unittest.TestCase):
         self.assertEqual(self.db.call("CONFIG", "GET", "maxclients"), [b"maxclients", b"123"])
         self.assertEqual(bytes(self.db.call("CONFIG", "SET", "save", "")), b"OK")
         self.assertIsInstance(self.db.call("CONFIG", "SET", "appendonly", "no"), Error)
+
+
+class Full(unittest.TestCase):
+    """Every write that finds no room fails as a whole; reads go on; deleting makes room again."""
+
+    def test_full_store_refuses_writes_whole_and_recovers(self):
+        value = b"x" * 10000
+        with servers.faultline(SERVER, extra=["--size-max", "67108864"]) as server:
+            db = server.connect()
+            count = 0
+            while bytes(db.call("SET", "k:%d" % count, value)) == b"OK":
+                count += 1
+            self.assertGreater(count, 1000)
+            pairs = [word for i in range(200) for word in ("m:%d" % i, value)]
+            for command in (["SET", "k:more", value], ["MSET", *pairs], ["MSETNX", *pairs],
+                            ["APPEND", "k:1", value], ["GETSET", "k:1", value], ["SETRANGE", "k:1", "5", value],
+                            ["SET", "k:1", value, "GET"], ["SET", "big", b"b" * 3000000]):
+                reply = db.call(*command)
+                self.assertIsInstance(reply, Error, command[0])
+                self.assertIn(b"no space left", reply)
+            db.call("MULTI")
+            db.call("SET", "t1", "1" * 60000)
+            db.call("SET", "t2", value * 3)
+            self.assertTrue(db.call("EXEC").startswith(b"EXECABORT"))
+            self.assertEqual(db.call("DBSIZE"), count)
+            self.assertEqual(db.call("EXISTS", "m:0", "m:199", "k:more", "big", "t1"), 0)
+            self.assertEqual(db.call("GET", "k:1"), value)
+            for i in range(0, count, 2):
+                self.assertEqual(db.call("DEL", "k:%d" % i), 1)
+            until = time.monotonic() + 20
+            while isinstance(db.call("SET", "again", value), Error):
+                self.assertLess(time.monotonic(), until, "no room though half of the keys are gone")
+                time.sleep(0.05)
+            self.assertEqual(db.call("GET", "k:1"), value)
+            self.assertEqual(db.call("DBSIZE"), count - (count + 1) // 2 + 1)
+            self.assertEqual(bytes(db.call("FLUSHALL")), b"OK")
+            self.assertEqual(bytes(db.call("MSET", *pairs)), b"OK")
+            db.close()
 
 
 if __name__ == "__main__":
