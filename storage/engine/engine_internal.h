@@ -69,7 +69,7 @@ struct engine {
     _Atomic(uint64_t) random_state;
     uint64_t open_ms, open_records;
     bool recovered;
-    const struct loader *loader; /* while loading */
+    struct loader *loader; /* while loading */
     uint64_t lost_ranges, lost_bytes;
 };
 

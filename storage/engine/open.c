@@ -82,19 +82,23 @@ load(struct engine *engine, const struct engine_options *options)
     fl_status status = log_load(engine->log, &how);
 
     engine->lost_ranges = damaged;
-    return status == FL_OK ? engine_load(engine, options->report) : status;
+    if (status == FL_OK) {
+        status = engine_load(engine, options->report);
+    }
+    return status == FL_OK && !engine->read_only ? heap_open_finish(engine->heap) : status;
 }
 
-/* Say on media that the store is in use: from here to the next clean close a torn tail is to be expected. */
+/* Say on media that the store is in use: from here to the next clean close a torn tail is to be expected. `tail_off`: where
+ * the writers' log ended. */
 static fl_status
-root_mark(struct engine *engine, bool clean)
+root_mark(struct engine *engine, bool clean, uint64_t tail_off)
 {
     struct heap_root root;
 
     heap_root_get(engine->heap, &root);
     root.flags = clean ? HEAP_ROOT_CLEAN : 0;
     root.lsn_next = log_lsn_next(engine->log);
-    root.tail_off = clean ? log_head_off(engine->log, LOG_HEAD_MAIN) : 0;
+    root.tail_off = tail_off;
     return heap_root_put(engine->heap, log_head_pm(engine->log, LOG_HEAD_MAIN), &root);
 }
 
@@ -184,7 +188,7 @@ engine_open(struct nosync_map *map, const struct engine_options *options, struct
         status = load(engine, options);
     }
     if (status == FL_OK && !engine->read_only) {
-        status = root_mark(engine, false);
+        status = root_mark(engine, false, 0);
     }
     if (status == FL_OK && !engine->read_only) {
         status = threads_start(engine);
@@ -210,12 +214,17 @@ engine_close(struct engine *engine)
     engine_committer_stop(engine);
     if (!engine->read_only) {
         status = engine_sync(engine);
+        const uint64_t tail_off = log_head_off(engine->log, LOG_HEAD_MAIN);
+
         if (status == FL_OK && atomic_load(&engine->clock_lease_ms) != 0) {
             /* Give back what is left of the lease: the next run starts at the present time. */
             status = heap_clock_put(engine->heap, &engine->keeper_pm, engine_now_ms(engine));
         }
         if (status == FL_OK) {
-            status = root_mark(engine, true);
+            status = log_seal_heads(engine->log);
+        }
+        if (status == FL_OK) {
+            status = root_mark(engine, true, tail_off);
         }
         if (status == FL_OK) {
             status = nosync_sync_file(engine->map);

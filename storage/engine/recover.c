@@ -41,7 +41,7 @@ struct loader {
     size_t masks_count, masks_cap;
     uint64_t records, lost_ranges, lost_bytes, torn_bytes;
     uint64_t lsn_max;
-    bool any_deadline;
+    uint64_t lost_blobs, lost_blob_off; /* values in blocks of their own that aren't there */
     uint64_t now_ms;
 };
 
@@ -255,23 +255,33 @@ mask_covers(const struct range_mask *mask, uint64_t lsn, struct fl_key key)
            bytes_compare(bytes, mask->high) <= 0;
 }
 
-/* What the scan could not know about one record alone: range deletes, and deadlines that have passed. */
+/* What the scan could not know about one record alone: range deletes, deadlines that have passed; and, for a record that
+ * stays, whether the big value that it names is there. */
 static bool
 drop_loaded(void *context, index_loc loc, uint64_t lsn, struct fl_key key)
 {
     struct engine *engine = context;
-    const struct loader *loader = engine->loader;
+    struct loader *loader = engine->loader;
+    struct log_record record;
+    uint32_t block = 0;
 
     for (size_t i = 0; i < loader->masks_count; i++) {
         if (mask_covers(&loader->masks[i], lsn, key)) {
             return true;
         }
     }
-    struct log_record record;
-
-    return (loc & INDEX_LOC_DEADLINE) != 0 &&
-           log_peek(engine->log, loc & INDEX_LOC_OFF_MASK, &record) &&
-           record.deadline_ms <= loader->now_ms;
+    if ((loc & (INDEX_LOC_DEADLINE | INDEX_LOC_BLOB)) == 0 ||
+        !log_peek(engine->log, loc & INDEX_LOC_OFF_MASK, &record)) {
+        return false;
+    }
+    if (record.deadline_ms != 0 && record.deadline_ms <= loader->now_ms) {
+        return true;
+    }
+    if (record.kind == LOG_KIND_PUT_BLOB && engine_blob_of(engine, &record, &block) == NULL &&
+        loader->lost_blobs++ == 0) {
+        loader->lost_blob_off = loc & INDEX_LOC_OFF_MASK;
+    }
+    return false;
 }
 
 static unsigned
@@ -361,6 +371,21 @@ clean_tail_check(struct loader *loader, const struct heap_root *root)
                    found, root->tail_off);
 }
 
+/* A record is durable after the value that it names: one without its value is damage. */
+static fl_status
+lost_blobs_check(struct loader *loader)
+{
+    loader->lost_ranges += loader->lost_blobs;
+    if (loader->lost_blobs == 0 || loader->engine->salvage) {
+        return FL_OK;
+    }
+    return FL_FAIL(FL_CORRUPT,
+                   "the values of %" PRIu64
+                   " keys are lost, the first one named at file offset %" PRIu64
+                   ": run faultline-check --repair on the file, or open it for salvage",
+                   loader->lost_blobs, loader->lost_blob_off);
+}
+
 /* Storage rule 1: what was found open is sealed where it ends and never appended to. */
 static fl_status
 seal_all(struct loader *loader)
@@ -420,6 +445,9 @@ load_all(struct loader *loader, struct worker *workers)
         status = index_load_finish(engine->index, threads, drop_loaded);
     }
     if (status == FL_OK) {
+        status = lost_blobs_check(loader);
+    }
+    if (status == FL_OK) {
         status = seal_all(loader);
     }
     if (status != FL_OK) {
@@ -432,6 +460,7 @@ load_all(struct loader *loader, struct worker *workers)
     engine->lost_bytes = loader->lost_bytes;
     engine->recovered = (root.flags & HEAP_ROOT_CLEAN) == 0;
     engine->lsn_published = loader->lsn_max;
+    log_lsn_raise(engine->log, loader->lsn_max);
     expiry_settle(engine);
     return engine->expiry.count > 0 ? engine_clock_start(engine) : FL_OK;
 }

@@ -27,10 +27,10 @@ log_header_encode(const struct log *log, uint32_t block, const struct log_segmen
     bytes_put_le32(header->crc, log_header_crc(log, block, header));
 }
 
-/* Take, own and write the header of a new segment, and seal the one before it. Debt: a drain of the head's pm. */
+/* Take blocks for a new segment and write its header. Debt: a drain of the head's pm, then heap_own_end_nofence(). */
 static fl_status
-segment_open_nofence(struct log *log, enum log_head_id id, uint32_t blocks, enum heap_claim claim,
-                     uint32_t prev, uint32_t *out, struct log_header_media *header)
+segment_begin_nofence(struct log *log, enum log_head_id id, uint32_t blocks, enum heap_claim claim,
+                      uint32_t prev, uint32_t *out, struct log_header_media *header)
 {
     struct log_head *head = &log->heads[id];
     uint32_t block = 0;
@@ -45,11 +45,7 @@ segment_open_nofence(struct log *log, enum log_head_id id, uint32_t blocks, enum
     if (status != FL_OK) {
         return status;
     }
-    status =
-        heap_own_nofence(log->heap, &head->pm, block, blocks, HEAP_LOG, (uint8_t)id, &generation);
-    if (status != FL_OK) {
-        return status;
-    }
+    heap_own_begin_nofence(log->heap, &head->pm, block, blocks, HEAP_LOG, (uint8_t)id, &generation);
     const uint64_t base = atomic_fetch_add(&log->lsn_next, (uint64_t)blocks * log->block_bytes);
     struct log_segment *segment = &log->segments[block];
 
@@ -121,7 +117,7 @@ segment_change(struct log *log, enum log_head_id id, uint32_t blocks, enum heap_
     struct log_header_media header; /* staged media reads it at the drain */
     uint32_t block = 0;
 
-    fl_status status = segment_open_nofence(log, id, blocks, claim, prev, &block, &header);
+    fl_status status = segment_begin_nofence(log, id, blocks, claim, prev, &block, &header);
 
     if (status != FL_OK) {
         pthread_mutex_lock(&log->chain_lock);
@@ -132,8 +128,13 @@ segment_change(struct log *log, enum log_head_id id, uint32_t blocks, enum heap_
     if (prev != 0 && !log->segments[prev].sealed) {
         seal_nofence(log, &head->pm, prev);
     }
-    /* order: header, ownership and seal before the link. Recovery takes a link's target for a whole segment. */
+    /* order: header and seal before ownership. An owned block without a header is a lost block, never a crash. */
     status = pm_drain(&head->pm);
+    if (status == FL_OK) {
+        heap_own_end_nofence(log->heap, &head->pm, block);
+        /* order: ownership before the link. Recovery takes a link's target for a whole segment. */
+        status = pm_drain(&head->pm);
+    }
     if (status == FL_OK && prev != 0) {
         const struct log_segment *segment = &log->segments[block];
 

@@ -47,11 +47,8 @@ blob_own(struct log_blob *blob)
     if (status != FL_OK) {
         return status;
     }
-    status = heap_own_nofence(log->heap, &blob->pm, blob->block, blob->blocks, HEAP_BLOB, 0,
-                              &blob->generation);
-    if (status != FL_OK) {
-        return status;
-    }
+    heap_own_begin_nofence(log->heap, &blob->pm, blob->block, blob->blocks, HEAP_BLOB, 0,
+                           &blob->generation);
     struct log_segment *segment = &log->segments[blob->block];
 
     pthread_mutex_lock(&log->chain_lock);
@@ -64,9 +61,13 @@ blob_own(struct log_blob *blob)
     atomic_store(&segment->live_bytes, log_segment_bytes(log, segment));
     log_header_encode(log, blob->block, segment, 0, 0, &header);
     pthread_mutex_unlock(&log->chain_lock);
-    (void)!pm_write_through_nofence(&blob->pm, (uint64_t)blob->block << log->block_shift, &header,
-                                    sizeof(header));
-    return FL_OK;
+    pm_write_nofence(&blob->pm, (uint64_t)blob->block << log->block_shift, &header, sizeof(header));
+    /* order: the header before ownership. An owned block without a header is a lost block, never a crash. */
+    status = pm_drain(&blob->pm);
+    if (status == FL_OK) {
+        heap_own_end_nofence(log->heap, &blob->pm, blob->block);
+    }
+    return status;
 }
 
 fl_status

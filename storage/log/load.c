@@ -29,7 +29,7 @@ damage(struct loading *l, const char *rule, uint64_t off, uint64_t len, const ch
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    heap_report_finding(l->load->report, rule, off, len, "%s", text);
+    heap_report_finding(l->load->report, rule, off, len, "%s; run faultline-check --repair", text);
     if (l->damaged++ == 0) {
         l->first_off = off;
         memcpy(l->first_text, text, sizeof(text));
@@ -48,7 +48,14 @@ zeros(const uint8_t *p, uint64_t len)
     return len == 0 || (p[0] == 0 && memcmp(p, p + 1, (size_t)len - 1) == 0);
 }
 
-/* How many blocks behind `block` carry its generation as continuations. */
+/* Is the table silent about `block`: its word damaged, or zeroed as if it had never been used? */
+static bool
+word_lost(struct heap_entry entry)
+{
+    return entry.damaged || (entry.state == HEAP_FREE && entry.generation == 0);
+}
+
+/* How many blocks behind `block` carry its generation as continuations; for salvage also those the table lost. */
 static uint32_t
 continuations(const struct loading *l, uint32_t block, uint32_t generation)
 {
@@ -57,7 +64,8 @@ continuations(const struct loading *l, uint32_t block, uint32_t generation)
     while (block + 1 + n < l->total) {
         const struct heap_entry entry = heap_entry_get(l->log->heap, block + 1 + n);
 
-        if (entry.state != HEAP_CONT || entry.generation != generation) {
+        if ((entry.state != HEAP_CONT || entry.generation != generation) &&
+            !(l->load->salvage && word_lost(entry))) {
             break;
         }
         n++;
@@ -65,26 +73,37 @@ continuations(const struct loading *l, uint32_t block, uint32_t generation)
     return n;
 }
 
-/* Fill the segment from its header. False: the header is no header of this block and generation. */
+static const struct log_header_media *
+header_at(const struct loading *l, uint32_t block)
+{
+    return (const struct log_header_media *)(l->log->media->base + off_of(l, block));
+}
+
 static bool
-header_load(struct loading *l, uint32_t block, struct heap_entry entry)
+header_valid(const struct loading *l, uint32_t block, uint32_t magic)
+{
+    const struct log_header_media *header = header_at(l, block);
+
+    return bytes_get_le32(header->magic) == magic && bytes_get_le32(header->blocks) > 0 &&
+           bytes_get_le32(header->crc) == log_header_crc(l->log, block, header);
+}
+
+/* Fill the segment from its header, of which `blob` and `generation` are known to be right. False: it is longer than the
+ * blocks that belong to it. */
+static bool
+segment_load(struct loading *l, uint32_t block, uint32_t generation, bool blob)
 {
     struct log *log = l->log;
-    const struct log_header_media *header =
-        (const struct log_header_media *)(log->media->base + off_of(l, block));
-    const bool blob = entry.state == HEAP_BLOB;
+    const struct log_header_media *header = header_at(l, block);
     const uint32_t blocks = bytes_get_le32(header->blocks);
 
-    if (bytes_get_le32(header->magic) != (uint32_t)(blob ? LOG_MAGIC_BLOB : LOG_MAGIC_LOG) ||
-        bytes_get_le32(header->generation) != entry.generation ||
-        bytes_get_le32(header->crc) != log_header_crc(log, block, header) || blocks == 0 ||
-        blocks - 1 > continuations(l, block, entry.generation)) {
+    if (blocks - 1 > continuations(l, block, generation)) {
         return false;
     }
     struct log_segment *segment = &log->segments[block];
 
     log_segment_note(log, block, blocks, blob ? LOG_USE_BLOB : LOG_USE_LOG);
-    segment->generation = entry.generation;
+    segment->generation = generation;
     segment->nonce = bytes_get_le64(header->nonce);
     segment->base_lsn = bytes_get_le64(header->base_lsn);
     segment->open_lsn = bytes_get_le64(header->open_lsn);
@@ -123,53 +142,66 @@ drop(struct loading *l, uint32_t block, uint32_t blocks)
     return FL_OK;
 }
 
-static bool
-owned_without_header(const struct loading *l, uint32_t block, struct heap_entry *entry)
+/* Owned blocks have a header: it was durable before the table's word. */
+static void
+owned_load(struct loading *l, uint32_t block, struct heap_entry entry)
 {
-    *entry = heap_entry_get(l->log->heap, block);
-    return (entry->state == HEAP_LOG || entry->state == HEAP_BLOB) &&
-           l->log->segments[block].use == LOG_USE_NONE;
+    const bool blob = entry.state == HEAP_BLOB;
+
+    if (l->log->segments[block].use != LOG_USE_NONE) {
+        return;
+    }
+    if (!header_valid(l, block, blob ? LOG_MAGIC_BLOB : LOG_MAGIC_LOG) ||
+        bytes_get_le32(header_at(l, block)->generation) != entry.generation) {
+        damage(l, "segment-header", off_of(l, block), sizeof(struct log_header_media),
+               "block %u is in use, but the header of its segment does not validate", block);
+    } else if (!segment_load(l, block, entry.generation, blob)) {
+        damage(l, "segment-blocks", off_of(l, block), sizeof(struct log_header_media),
+               "the table does not know all blocks of the segment at block %u", block);
+    }
+}
+
+/* A block of which the table says nothing. A header without anything behind it is a segment change that a crash cut
+ * short; with frames behind it the table's word was lost. (A blob's word may follow its bytes: if a record names it, the
+ * engine finds it missing.) */
+static void
+unowned_load(struct loading *l, uint32_t block, struct heap_entry entry)
+{
+    struct log *log = l->log;
+    const bool blob = header_valid(l, block, LOG_MAGIC_BLOB);
+
+    if (log->segments[block].use != LOG_USE_NONE ||
+        (!blob && (!header_valid(l, block, LOG_MAGIC_LOG) ||
+                   zeros(log->media->base + off_of(l, block) + LOG_SEAL_OFF,
+                         log->block_bytes - LOG_SEAL_OFF)))) {
+        return;
+    }
+    if (!blob && !entry.damaged) {
+        damage(l, "table-word", off_of(l, block), sizeof(struct log_header_media),
+               "block %u holds a segment of the log that the segment table does not know", block);
+    }
+    if (l->load->salvage) {
+        (void)segment_load(l, block, bytes_get_le32(header_at(l, block)->generation), blob);
+    }
 }
 
 static void
 headers_load(struct loading *l)
 {
-    struct heap_entry entry;
-
     for (uint32_t block = 2; block < l->total; block++) {
-        if (owned_without_header(l, block, &entry)) {
-            (void)header_load(l, block, entry);
+        const struct heap_entry entry = heap_entry_get(l->log->heap, block);
+
+        if (entry.state == HEAP_LOG || entry.state == HEAP_BLOB) {
+            owned_load(l, block, entry);
         }
     }
-}
-
-/* Owned, but the header doesn't validate: a segment change or a blob cut short by a crash has written nothing
- * behind the header's first line, and no link leads there (link_check() has looked). Anything else is damage. */
-static fl_status
-headerless_check(struct loading *l)
-{
-    struct heap_entry entry;
-
     for (uint32_t block = 2; block < l->total; block++) {
-        const uint8_t *base = l->log->media->base + off_of(l, block);
-        const size_t line = sizeof(struct log_header_media);
+        const struct heap_entry entry = heap_entry_get(l->log->heap, block);
 
-        if (!owned_without_header(l, block, &entry)) {
-            continue;
+        if (word_lost(entry)) {
+            unowned_load(l, block, entry);
         }
-        if (zeros(base + line, l->log->block_bytes - line) ||
-            (entry.state == HEAP_BLOB && zeros(base, line))) {
-            const fl_status status = drop(l, block, 1 + continuations(l, block, entry.generation));
-
-            if (status != FL_OK) {
-                return status;
-            }
-            continue;
-        }
-        damage(l, "segment-header", off_of(l, block), line,
-               "block %u is owned by a segment, but its header does not validate", block);
     }
-    return FL_OK;
 }
 
 static void
@@ -321,6 +353,7 @@ fl_status
 log_load(struct log *log, const struct log_load *load)
 {
     struct loading *l = calloc(1, sizeof(*l));
+    const char *text = "";
 
     if (l == NULL) {
         return FL_FAIL(FL_NO_MEMORY, "loading the log");
@@ -329,10 +362,8 @@ log_load(struct log *log, const struct log_load *load)
     l->load = load;
     l->total = heap_blocks_total(log->heap);
     pm_init(&l->pm, log->media);
-    l->damaged = heap_damaged_words(log->heap, &l->first_off);
-    if (l->damaged > 0) {
-        snprintf(l->first_text, sizeof(l->first_text), "a word of the segment table is damaged");
-    }
+    l->damaged = heap_damage(log->heap, &l->first_off, &text);
+    snprintf(l->first_text, sizeof(l->first_text), "%s", text);
     fl_status status = FL_OK;
 
     headers_load(l);
@@ -350,9 +381,6 @@ log_load(struct log *log, const struct log_load *load)
         if (log->segments[block].use == LOG_USE_LOG) {
             link_check(l, block);
         }
-    }
-    if (status == FL_OK) {
-        status = headerless_check(l);
     }
     if (status == FL_OK) {
         status = continuations_check(l);

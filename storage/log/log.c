@@ -204,6 +204,15 @@ log_lsn_next(const struct log *log)
     return atomic_load_explicit(&log->lsn_next, memory_order_relaxed);
 }
 
+void
+log_lsn_raise(struct log *log, uint64_t lsn)
+{
+    if (lsn >= atomic_load(&log->lsn_next)) {
+        atomic_store(&log->lsn_next, lsn + 1);
+        atomic_store(&log->lsn_main, lsn + 1);
+    }
+}
+
 struct pm *
 log_head_pm(struct log *log, enum log_head_id id)
 {

@@ -1,7 +1,8 @@
 /* The log: segments of frames, appended by heads, linked from one to the next by one 8-byte store.
  *
  * Segment change, in this order (storage rule 7; the link is the step that plain DAX mappings lose):
- *   new header, owned in the table, seal of the previous one -> drain -> link in the previous one -> drain -> first frame
+ *   new header, seal of the previous one -> drain -> owned in the table -> drain -> link in the previous one -> drain ->
+ *   first frame
  * Commit: frame -> drain -> the caller may publish and acknowledge. One frame is in flight per head, so an invalid frame
  * with a valid one behind it, or below a seal, is damage; otherwise it is the torn tail of a crash.
  *
@@ -137,7 +138,8 @@ FL_NODISCARD fl_status log_segment_scan(const struct log *log, uint32_t block,
                                         struct log_scan_result *result);
 
 /* Read every segment header the table names, check links and ownership; drop what an interrupted segment change, blob
- * or free left behind (`write`: also on media). FL_CORRUPT unless `salvage`. */
+ * or free left behind (`write`: also on media). FL_CORRUPT unless `salvage`, which also takes segments by their header
+ * alone where the table's word is lost. */
 struct log_load {
     const struct heap_report *report;
     bool salvage;
@@ -148,6 +150,13 @@ FL_NODISCARD fl_status log_load(struct log *log, const struct log_load *load);
 
 /* After the scan of all: seal, at `end`, a segment that was found open (`write`). */
 FL_NODISCARD fl_status log_seal(struct log *log, uint32_t block, uint64_t end, bool write);
+
+/* At a clean close: seal what the heads have open, so that what is missing later is damage, not a torn tail. The heads go
+ * on in new segments. Durable on return. */
+FL_NODISCARD fl_status log_seal_heads(struct log *log);
+
+/* LSNs given out from here on are over `lsn`, which was found in a record. */
+void log_lsn_raise(struct log *log, uint64_t lsn);
 
 /* ---- values in blocks of their own ---- */
 

@@ -168,3 +168,24 @@ log_seal(struct log *log, uint32_t block, uint64_t end, bool write)
     /* order: the seal before any new segment. Torn bytes behind it are nobody's from here on. */
     return pm_drain(pm);
 }
+
+fl_status
+log_seal_heads(struct log *log)
+{
+    for (int i = 0; i < LOG_HEADS; i++) {
+        struct log_head *head = &log->heads[i];
+        const uint32_t block = head->block;
+
+        if (block == 0) {
+            continue;
+        }
+        const fl_status status = log_seal(log, block, head->pos, true);
+
+        if (status != FL_OK) {
+            return status;
+        }
+        head->block = 0;
+        atomic_store_explicit(&head->room, 0, memory_order_relaxed);
+    }
+    return FL_OK;
+}
