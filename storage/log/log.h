@@ -121,13 +121,13 @@ struct log_scan {
     fl_status (*record)(void *context, uint32_t block, uint64_t off,
                         const struct log_record *record);
     const struct heap_report *report; /* damage, NULL: not reported */
-    bool salvage;                     /* go on behind damage */
+    bool salvage; /* go on behind damage; of a damaged batch take the records that validate */
 };
 
 struct log_scan_result {
     uint64_t end;           /* bytes from the segment's start: behind the last valid frame */
     uint64_t torn_bytes;    /* an unfinished commit behind it */
-    uint64_t damaged_bytes; /* salvage: skipped */
+    uint64_t damaged_bytes; /* salvage: lost */
     uint64_t damaged_ranges;
     uint64_t records;
 };

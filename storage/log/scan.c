@@ -30,20 +30,42 @@ frame_at(const struct walk *walk, uint64_t pos, uint64_t limit, struct log_batch
                             seed_at(walk, pos), batch);
 }
 
+/* What may have to be read to tell that no record is at a place: longer ones are never written. It keeps a search through
+ * bytes that look like headers from reading all the rest at each of them. */
+static size_t
+record_bytes_max(const struct walk *walk)
+{
+    return (size_t)heap_geometry(walk->log->heap)->inline_bytes_max + 2 * FL_KEY_BYTES_MAX +
+           LOG_LINE_BYTES;
+}
+
 /* The next valid frame on a line behind `pos`, or `limit`. Stale bytes can't validate: the nonce is new. */
 static uint64_t
 find_frame(const struct walk *walk, uint64_t pos, uint64_t limit)
 {
     const uint8_t *base = walk->log->media->base + walk->start;
+    const size_t lone_max = record_bytes_max(walk);
     struct log_batch batch;
 
     for (pos = bytes_align_up(pos + 1, LOG_LINE_BYTES); pos + LOG_RECORD_BYTES <= limit;
          pos += LOG_LINE_BYTES) {
-        if (!log_end_decode(base + pos) && frame_at(walk, pos, limit, &batch) != 0) {
+        const bool lone = base[pos + 5] >> 4 != LOG_KIND_BATCH;
+        const uint64_t end = lone && limit - pos > lone_max ? pos + lone_max : limit;
+
+        if (!log_end_decode(base + pos) && frame_at(walk, pos, end, &batch) != 0) {
             return pos;
         }
     }
     return limit;
+}
+
+static fl_status
+visit_record(const struct walk *walk, uint64_t pos, const struct log_record *record)
+{
+    walk->result->records++;
+    return walk->scan->record == NULL
+               ? FL_OK
+               : walk->scan->record(walk->scan->context, walk->block, walk->start + pos, record);
 }
 
 static fl_status
@@ -62,15 +84,39 @@ visit(const struct walk *walk, uint64_t pos, size_t bytes, struct log_batch batc
             return FL_FAIL(FL_CORRUPT, "the file changes while it is read, at offset %" PRIu64,
                            walk->start + pos);
         }
-        walk->result->records++;
-        if (walk->scan->record != NULL) {
-            const fl_status status =
-                walk->scan->record(walk->scan->context, walk->block, walk->start + pos, &record);
+        const fl_status status = visit_record(walk, pos, &record);
 
-            if (status != FL_OK) {
-                return status;
-            }
+        if (status != FL_OK) {
+            return status;
         }
+        pos += record.bytes;
+    }
+    return FL_OK;
+}
+
+/* Records of a damaged batch that validate by themselves. They start at any byte: a damaged length hides where the
+ * next one does. */
+static fl_status
+visit_remains(const struct walk *walk, uint64_t pos, uint64_t limit)
+{
+    const uint8_t *base = walk->log->media->base + walk->start;
+    const size_t bytes_max = record_bytes_max(walk);
+
+    while (pos + LOG_RECORD_BYTES <= limit) {
+        const size_t cap = limit - pos < bytes_max ? (size_t)(limit - pos) : bytes_max;
+        struct log_record record;
+
+        if ((base[pos + 4] & LOG_FLAG_BATCHED) == 0 ||
+            !log_record_decode(base + pos, cap, seed_at(walk, pos), true, &record)) {
+            pos++;
+            continue;
+        }
+        const fl_status status = visit_record(walk, pos, &record);
+
+        if (status != FL_OK) {
+            return status;
+        }
+        walk->result->damaged_bytes -= record.bytes;
         pos += record.bytes;
     }
     return FL_OK;
@@ -89,7 +135,7 @@ damage(const struct walk *walk, uint64_t pos, uint64_t next)
     walk->result->damaged_bytes += next - pos;
     walk->result->damaged_ranges++;
     if (walk->scan->salvage) {
-        return FL_OK;
+        return visit_remains(walk, pos, next);
     }
     return FL_FAIL(FL_CORRUPT,
                    "the log is damaged at file offset %" PRIu64 " (%" PRIu64
