@@ -108,7 +108,7 @@ tab_completes_names_and_space_hints_arguments(void **state)
     terminal_expect(&terminal, "key start end"); /* the hint beside it */
     terminal_send(&terminal, "\025config res\t");
     terminal_expect(&terminal, "etstat ");
-    terminal_send(&terminal, "\025ge\t");
+    terminal_send(&terminal, "\025get\t");
     terminal_expect(&terminal, "GETDEL  GETEX  GETRANGE  GETSET");
     expect_prompt(&terminal, "");
     terminal_send(&terminal, "\025strlen k\t");

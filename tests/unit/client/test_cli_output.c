@@ -71,6 +71,8 @@ static const struct {
      "1# a => (integer) 1\n2# b => \n   1) (integer) 2\n   2) (integer) 3\n", "a 1\nb 2\n3\n",
      "{\"a\":1,\"b\":[2,3]}\n"},
     {"%1\r\n:1\r\n*1\r\n:2\r\n", "1# (integer) 1 => 1) (integer) 2\n", "1 2\n", "{\"1\":[2]}\n"},
+    {"%1\r\n+a\r\n*1\r\n*2\r\n:1\r\n:2\r\n",
+     "1# a => \n   1) 1) (integer) 1\n      2) (integer) 2\n", "a 1\n2\n", "{\"a\":[[1,2]]}\n"},
     {"%0\r\n", "(empty hash)\n", "\n", "{}\n"},
     {"~1\r\n+x\r\n", "1~ x\n", "x\n", "[\"x\"]\n"},
     {">1\r\n+x\r\n", NULL, NULL, NULL}, /* a push is no reply: see below */
