@@ -39,7 +39,7 @@ lost_connection(struct clients *clients, fl_status status)
 {
     if (!atomic_load(&clients->killed) || (status != FL_CLOSED && status != FL_IO)) {
         fault(clients, "connection lost before the kill (status %d): %s", (int)status,
-              fl_client_last_error());
+              fl_last_error());
     }
 }
 
@@ -367,7 +367,7 @@ ask(struct fl_client *client, size_t argc, const char *const *argv)
     if (fl_client_command(client, argc, argv, NULL, &reply) != FL_OK ||
         fl_client_reply_type(reply) == FL_CLIENT_ERROR) {
         die("%s after the restart: %s", argv[0],
-            reply != NULL ? fl_client_reply_text(reply, NULL) : fl_client_last_error());
+            reply != NULL ? fl_client_reply_text(reply, NULL) : fl_last_error());
     }
     return reply;
 }

@@ -79,7 +79,7 @@ subject_connect(const struct subject *subject, int64_t timeout_ms)
     options.port = subject->port;
     options.io_timeout_ms = timeout_ms;
     if (fl_client_connect(&options, &client) != FL_OK) {
-        die("connect to port %u: %s", subject->port, fl_client_last_error());
+        die("connect to port %u: %s", subject->port, fl_last_error());
     }
     return client;
 }
@@ -91,7 +91,7 @@ subject_info_text(struct fl_client *client, const char *field, char *out, size_t
     char name[LINE_BYTES];
 
     if (fl_client_call(client, &reply, "INFO", "everything", NULL) != FL_OK) {
-        die("INFO: %s", fl_client_last_error());
+        die("INFO: %s", fl_last_error());
     }
     const char *text = fl_client_reply_text(reply, NULL);
 
