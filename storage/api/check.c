@@ -6,13 +6,15 @@
 
 #include "base/fail.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+enum { BATCH_BYTES_MAX = 512 * 1024 };
 
 struct checking {
     const struct fl_check_options *options;
@@ -29,6 +31,12 @@ finding(void *context, const char *rule, uint64_t off, uint64_t len, const char 
     if (checking->options->finding != NULL) {
         checking->options->finding(checking->options->context, &found);
     }
+}
+
+static const struct heap_geometry *
+store_geometry(const struct fl_store *store)
+{
+    return heap_geometry(log_heap(engine_log(store->engine)));
 }
 
 static fl_status
@@ -50,11 +58,25 @@ salvage_options(const struct fl_check_options *options, struct fl_options *open)
     open->context = options->context;
 }
 
+static void
+report_fill(struct engine *engine, struct fl_check_report *report)
+{
+    struct fl_stats stats;
+
+    memset(&stats, 0, sizeof(stats));
+    engine_stats(engine, &stats);
+    report->segments = stats.blocks_owned;
+    report->records = stats.open_records;
+    report->keys = stats.keys_total;
+    report->bytes_checked = stats.blocks_total * stats.block_bytes;
+}
+
 fl_status
 fl_check(const char *path, const struct fl_check_options *options, struct fl_check_report *report)
 {
     struct checking checking = {options, report};
     const struct heap_report heap_report = {&checking, finding};
+    struct heap_geometry geometry;
     struct nosync_map *map = NULL;
     struct engine *engine = NULL;
     struct fl_options open;
@@ -67,22 +89,22 @@ fl_check(const char *path, const struct fl_check_options *options, struct fl_che
     }
     salvage_options(options, &open);
     status = store_map_open(path, &open, &map);
-    if (status == FL_OK) {
-        const struct engine_options engine_options = {&open, &heap_report, true, true};
-
-        status = engine_open(map, &engine_options, &engine);
+    if (status != FL_OK) {
+        return status;
     }
-    if (status == FL_OK) {
-        struct fl_stats stats;
+    const bool store = heap_probe(map, &geometry, NULL) == FL_OK;
+    const uint64_t bytes = nosync_size_bytes(map);
+    const struct engine_options engine_options = {&open, &heap_report, true, true};
 
-        memset(&stats, 0, sizeof(stats));
+    status = engine_open(map, &engine_options, &engine);
+    if (status == FL_OK) {
         status = engine_verify(engine, &heap_report);
-        engine_stats(engine, &stats);
-        report->segments = stats.blocks_owned;
-        report->records = stats.open_records;
-        report->keys = stats.keys_total;
-        report->bytes_checked = stats.blocks_total * stats.block_bytes;
+        report_fill(engine, report);
         (void)!engine_close(engine);
+    } else if (status == FL_CORRUPT && store) {
+        /* It is a store, of which not enough is left to go on. */
+        finding(&checking, "store", 0, bytes, fl_last_error());
+        status = FL_OK;
     }
     return status;
 }
@@ -90,6 +112,7 @@ fl_check(const char *path, const struct fl_check_options *options, struct fl_che
 struct copying {
     struct fl_store *from, *to;
     struct fl_batch *batch;
+    size_t batch_bytes_max;
     struct fl_check_report *report;
 };
 
@@ -109,7 +132,7 @@ copy_key(struct copying *c, struct fl_cursor *cursor, uint8_t space)
 
         status = fl_batch_put(c->batch, fl_key_in(space, key.ptr, key.len), view.value, &options);
     }
-    if (status == FL_OK && fl_batch_bytes(c->batch) > 512 * 1024) {
+    if (status == FL_OK && fl_batch_bytes(c->batch) > c->batch_bytes_max) {
         status = fl_batch_commit(c->batch);
     }
     c->report->keys++;
@@ -141,8 +164,12 @@ copy_space(struct copying *c, uint8_t space)
 static fl_status
 copy_all(struct fl_store *from, struct fl_store *to, struct fl_check_report *report)
 {
-    struct copying c = {from, to, NULL, report};
+    const size_t batch_bytes = 16 * (size_t)store_geometry(from)->block_bytes;
+    struct copying c = {.from = from, .to = to, .report = report};
     fl_status status = fl_batch_create(to, &c.batch);
+
+    /* Contiguous blocks for a frame are found easily. */
+    c.batch_bytes_max = batch_bytes < BATCH_BYTES_MAX ? batch_bytes : BATCH_BYTES_MAX;
 
     report->keys = 0;
     for (unsigned space = 0; space < 256 && status == FL_OK; space++) {
@@ -171,34 +198,80 @@ exchange(const char *path, const char *repaired, const char *damaged)
     return store_directory_sync(path);
 }
 
+/* As the damaged file: who may read that one may read this one. What an ordinary user may not do is left undone. */
 static fl_status
-repair_into(const char *path, const struct fl_check_options *options, const char *repaired,
-            struct fl_check_report *report)
+permissions_copy(const char *path, const char *repaired)
 {
-    struct fl_store *from = NULL;
+    struct stat st;
+
+    if (stat(path, &st) != 0 || chmod(repaired, st.st_mode & 07777) != 0) {
+        return FL_FAIL_ERRNO(FL_IO, "giving %s the permissions of %s", repaired, path);
+    }
+    (void)!chown(repaired, st.st_uid, st.st_gid);
+    return FL_OK;
+}
+
+/* A new store in `repaired` with all that can be read from `from`. */
+static fl_status
+salvage(struct fl_store *from, const char *path, const char *repaired,
+        struct fl_check_report *report)
+{
+    const struct heap_geometry *geometry = store_geometry(from);
     struct fl_store *to = NULL;
     struct fl_options open;
 
-    salvage_options(options, &open);
-    fl_status status = fl_open(path, &open, &from);
+    fl_options_init(&open);
+    open.flags = FL_OPEN_CREATE | FL_OPEN_EXCLUSIVE;
+    open.durability_min = FL_DURABILITY_PROCESS;
+    open.block_bytes = geometry->block_bytes;
+    open.size_bytes_max = geometry->size_bytes_max;
+    fl_status status = fl_open(repaired, &open, &to);
 
+    if (status == FL_EXISTS) {
+        return FL_FAIL(FL_EXISTS,
+                       "%s is there from a repair that was interrupted: see what it is, and "
+                       "move it away",
+                       repaired);
+    }
     if (status == FL_OK) {
-        const struct heap_geometry *geometry = heap_geometry(log_heap(engine_log(from->engine)));
-
-        fl_options_init(&open);
-        open.flags = FL_OPEN_CREATE | FL_OPEN_EXCLUSIVE;
-        open.durability_min = FL_DURABILITY_PROCESS;
-        open.block_bytes = geometry->block_bytes;
-        open.size_bytes_max = geometry->size_bytes_max;
-        status = fl_open(repaired, &open, &to);
+        status = permissions_copy(path, repaired);
     }
     if (status == FL_OK) {
         status = copy_all(from, to, report);
     }
     const fl_status closed = fl_close(to);
 
+    if (status == FL_OK) {
+        status = closed;
+    }
+    if (status != FL_OK) {
+        unlink(repaired);
+    }
+    return status;
+}
+
+/* The damaged file stays locked until the other one has its name. */
+static fl_status
+repair(const char *path, const struct fl_check_options *options, const char *repaired,
+       const char *damaged, struct fl_check_report *report)
+{
+    struct fl_store *from = NULL;
+    struct fl_options open;
+
+    if (access(damaged, F_OK) == 0) {
+        return FL_FAIL(FL_EXISTS, "%s is there from an earlier repair: move it away", damaged);
+    }
+    salvage_options(options, &open);
+    fl_status status = fl_open(path, &open, &from);
+
+    if (status == FL_OK) {
+        status = salvage(from, path, repaired, report);
+    }
+    if (status == FL_OK) {
+        status = exchange(path, repaired, damaged);
+    }
     (void)!fl_close(from);
-    return status == FL_OK ? closed : status;
+    return status;
 }
 
 fl_status
@@ -213,19 +286,14 @@ fl_check_repair(const char *path, const struct fl_check_options *options,
     if (status != FL_OK || report->findings == 0) {
         return status;
     }
-    if (asprintf(&repaired, "%s.repaired", path) < 0 ||
-        asprintf(&damaged, "%s.damaged", path) < 0) {
-        status = FL_FAIL(FL_NO_MEMORY, "file names");
-    } else if (access(damaged, F_OK) == 0) {
-        status = FL_FAIL(FL_EXISTS, "%s is there from an earlier repair: move it away", damaged);
-    } else {
-        status = repair_into(path, options, repaired, report);
-        if (status == FL_OK) {
-            status = exchange(path, repaired, damaged);
-        } else if (status != FL_EXISTS) {
-            unlink(repaired);
-        }
+    if (asprintf(&repaired, "%s.repaired", path) < 0) {
+        return FL_FAIL(FL_NO_MEMORY, "a file name");
     }
+    if (asprintf(&damaged, "%s.damaged", path) < 0) {
+        free(repaired);
+        return FL_FAIL(FL_NO_MEMORY, "a file name");
+    }
+    status = repair(path, options, repaired, damaged, report);
     free(repaired);
     free(damaged);
     return status;
