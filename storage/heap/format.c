@@ -118,8 +118,13 @@ heap_format(struct nosync_map *map, struct heap_geometry *geometry)
     }
     pm_store_u64_nofence(&pm, HEAP_CLOCK_OFF, super_clock_encode(geometry, 0));
     pm_write_nofence(&pm, HEAP_ROOT_OFF, &root_media, sizeof(root_media));
+    /* order: everything else before a superblock. Either one's presence says that the heap is whole. */
+    status = pm_drain(&pm);
+    if (status != FL_OK) {
+        return status;
+    }
     pm_write_nofence(&pm, geometry->block_bytes / 2, &super, sizeof(super));
-    /* order: everything else before the first superblock. Its presence says that the heap is whole. */
+    /* order: the second superblock before the first: a part of the first alone would be taken for other data. */
     status = pm_drain(&pm);
     if (status != FL_OK) {
         return status;
