@@ -287,11 +287,13 @@ drop_loaded(void *context, index_loc loc, uint64_t lsn, struct fl_key key)
 static unsigned
 threads_count(const struct engine *engine)
 {
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    const unsigned wanted = engine->user.threads_open != 0 ? engine->user.threads_open
-                            : cores > 0                    ? (unsigned)cores
-                                                           : 1;
+    unsigned wanted = engine->user.threads_open;
 
+    if (wanted == 0) {
+        const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+        wanted = cores > 0 ? (unsigned)cores : 1;
+    }
     return wanted < THREADS_MAX ? wanted : THREADS_MAX;
 }
 
@@ -432,7 +434,8 @@ load_all(struct loader *loader, struct worker *workers)
     struct heap_root root;
 
     heap_root_get(engine->heap, &root);
-    fl_status status = index_load_begin(engine->index, SHARDS);
+    /* Shards are for threads: a small store that one thread opens touches the memory of one only. */
+    fl_status status = index_load_begin(engine->index, threads == 1 ? 1 : SHARDS);
 
     if (status == FL_OK) {
         status = scan_all(loader, workers, threads);
