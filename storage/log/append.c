@@ -71,7 +71,7 @@ seal_nofence(const struct log *log, struct pm *pm, uint32_t block)
     const struct log_segment *segment = &log->segments[block];
 
     pm_store_u64_nofence(pm, ((uint64_t)block << log->block_shift) + LOG_SEAL_OFF,
-                         log_seal_encode(log, segment->nonce, segment->end));
+                         log_tail_encode(log, segment->nonce, LOG_SEAL_OFF, segment->end));
 }
 
 /* The new segment is on media and led to: the head goes on there. */
@@ -300,6 +300,21 @@ log_segment_is_open(const struct log *log, uint32_t block)
     return open;
 }
 
+/* The copies that stand in for a segment that is freed now were durable, although nothing may stand behind them yet. Only
+ * by the thread that has the cleaner's head. */
+static void
+mark_nofence(const struct log *log, struct pm *pm)
+{
+    const struct log_head *head = &log->heads[LOG_HEAD_CLEANER];
+
+    if (head->block != 0 && log->segments[head->block].marked < head->pos) {
+        log->segments[head->block].marked = head->pos;
+        pm_store_u64_nofence(
+            pm, ((uint64_t)head->block << log->block_shift) + LOG_MARK_OFF,
+            log_tail_encode(log, log->segments[head->block].nonce, LOG_MARK_OFF, head->pos));
+    }
+}
+
 fl_status
 log_segment_free(struct log *log, struct pm *pm, uint32_t block)
 {
@@ -315,6 +330,7 @@ log_segment_free(struct log *log, struct pm *pm, uint32_t block)
         }
     }
     pthread_mutex_unlock(&log->chain_lock);
+    mark_nofence(log, pm);
     const fl_status status = heap_disown_nofence(log->heap, pm, block, log->segments[block].blocks);
 
     if (status != FL_OK) {

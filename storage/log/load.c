@@ -204,21 +204,31 @@ headers_load(struct loading *l)
     }
 }
 
+static uint64_t
+word_at(const struct loading *l, uint32_t block, unsigned word_off)
+{
+    return bytes_get_le64(l->log->media->base + off_of(l, block) + word_off);
+}
+
 static void
 seal_load(struct loading *l, uint32_t block)
 {
     struct log *log = l->log;
     struct log_segment *segment = &log->segments[block];
-    const uint64_t off = off_of(l, block);
-    const uint64_t seal = bytes_get_le64(log->media->base + off + LOG_SEAL_OFF);
+    const uint64_t seal = word_at(l, block, LOG_SEAL_OFF);
+    const uint64_t mark = word_at(l, block, LOG_MARK_OFF);
     uint64_t end = 0;
 
+    if (mark != 0 && !log_tail_decode(log, segment, LOG_MARK_OFF, mark, &segment->marked)) {
+        segment->marked = 0;
+        damage(l, "mark-word", off_of(l, block) + LOG_MARK_OFF, sizeof(mark),
+               "the mark of the segment at block %u does not validate", block);
+    }
     if (seal == 0) {
         return;
     }
-    if (!log_seal_decode(log, segment->nonce, seal, &end) || end < LOG_HEADER_BYTES ||
-        end > log_segment_bytes(log, segment)) {
-        damage(l, "seal-word", off + LOG_SEAL_OFF, sizeof(seal),
+    if (!log_tail_decode(log, segment, LOG_SEAL_OFF, seal, &end)) {
+        damage(l, "seal-word", off_of(l, block) + LOG_SEAL_OFF, sizeof(seal),
                "the seal of the segment at block %u does not validate", block);
         return;
     }
@@ -233,7 +243,7 @@ link_check(struct loading *l, uint32_t block)
     struct log *log = l->log;
     struct log_segment *segment = &log->segments[block];
     const uint64_t off = off_of(l, block) + LOG_LINK_OFF;
-    const uint64_t link = bytes_get_le64(log->media->base + off);
+    const uint64_t link = word_at(l, block, LOG_LINK_OFF);
     const uint32_t target = (uint32_t)link;
     const uint32_t generation = (uint32_t)(link >> 32);
 
@@ -282,7 +292,7 @@ orphan_check(struct loading *l, uint32_t block)
         log->segments[prev].generation != bytes_get_le32(header->prev_generation)) {
         return FL_OK;
     }
-    const uint64_t link = bytes_get_le64(log->media->base + off_of(l, prev) + LOG_LINK_OFF);
+    const uint64_t link = word_at(l, prev, LOG_LINK_OFF);
 
     if (link == (block | (uint64_t)segment->generation << 32)) {
         return FL_OK;

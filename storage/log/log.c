@@ -30,22 +30,24 @@ log_header_crc(const struct log *log, uint32_t block, const struct log_header_me
 }
 
 uint64_t
-log_seal_encode(const struct log *log, uint64_t nonce, uint64_t end)
+log_tail_encode(const struct log *log, uint64_t nonce, unsigned word_off, uint64_t end)
 {
     const uint64_t lines = end / LOG_LINE_BYTES;
     uint8_t bytes[16];
 
-    FL_ASSERT(end % LOG_LINE_BYTES == 0);
+    FL_ASSERT(end % LOG_LINE_BYTES == 0 && lines <= UINT32_MAX);
     bytes_put_le64(bytes, nonce ^ log->uuid_crc);
-    bytes_put_le64(bytes + 8, lines);
+    bytes_put_le64(bytes + 8, lines | (uint64_t)word_off << 32);
     return lines | (uint64_t)crc32c(0, bytes, sizeof(bytes)) << 32;
 }
 
 bool
-log_seal_decode(const struct log *log, uint64_t nonce, uint64_t word, uint64_t *end)
+log_tail_decode(const struct log *log, const struct log_segment *segment, unsigned word_off,
+                uint64_t word, uint64_t *end)
 {
     *end = (word & UINT32_MAX) * LOG_LINE_BYTES;
-    return word == log_seal_encode(log, nonce, *end);
+    return word == log_tail_encode(log, segment->nonce, word_off, *end) &&
+           *end >= LOG_HEADER_BYTES && *end <= log_segment_bytes(log, segment);
 }
 
 fl_status

@@ -36,7 +36,8 @@ struct log_segment {
     uint8_t head;
     bool sealed;
     bool linked;
-    uint64_t end; /* bytes from the segment's start; behind it there are no frames */
+    uint64_t end;    /* bytes from the segment's start; behind it there are no frames */
+    uint64_t marked; /* every frame below it was durable; 0: not known */
     _Atomic(uint64_t) live_bytes;   /* records that the index names, blobs: the whole segment */
     _Atomic(uint64_t) mask_bytes;   /* tombstones, range deletes, expired records */
     _Atomic(uint32_t) pins;         /* views that point into it */
@@ -97,8 +98,9 @@ size_t log_head_room_hint(const struct log *log, enum log_head_id id);
 /* Where the head's next frame goes, a file offset; 0: no segment is open. */
 uint64_t log_head_off(const struct log *log, enum log_head_id id);
 
-/* Free a segment: the table first, durably. Then the caller waits for readers and calls log_segment_recycle().
- * Not the segment a head has open. FL_AGAIN: a head is linking from it just now; nothing was done. */
+/* Free a segment: the table first, durably. Then the caller waits for readers and calls log_segment_recycle(). By the
+ * thread that has the cleaner's head: what it copied is marked as durable. Not the segment a head has open. FL_AGAIN: a
+ * head is linking from it just now; nothing was done. */
 FL_NODISCARD fl_status log_segment_free(struct log *log, struct pm *pm, uint32_t block);
 void log_segment_recycle(struct log *log, uint32_t block);
 /* Does a head append to it? */

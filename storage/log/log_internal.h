@@ -41,8 +41,10 @@ uint32_t log_header_crc(const struct log *log, uint32_t block,
 void log_header_encode(const struct log *log, uint32_t block, const struct log_segment *segment,
                        uint32_t prev_block, uint32_t prev_generation,
                        struct log_header_media *header);
-uint64_t log_seal_encode(const struct log *log, uint64_t nonce, uint64_t end);
-bool log_seal_decode(const struct log *log, uint64_t nonce, uint64_t word, uint64_t *end);
+/* A word that says where frames end; `word_off` is LOG_SEAL_OFF or LOG_MARK_OFF. */
+uint64_t log_tail_encode(const struct log *log, uint64_t nonce, unsigned word_off, uint64_t end);
+bool log_tail_decode(const struct log *log, const struct log_segment *segment, unsigned word_off,
+                     uint64_t word, uint64_t *end);
 fl_status log_nonce_make(uint64_t *nonce);
 void log_segment_note(struct log *log, uint32_t block, uint32_t blocks, enum log_use use);
 

@@ -4,7 +4,8 @@
  *   0    header, CRC'd, never changed       64 bytes
  *   64   seal word   end of the log in lines 32 | check 32; 0: open. 8-byte store
  *   72   link word   next block 32 | its generation 32;     0: none. 8-byte store
- *   80   zeros
+ *   80   mark word   as the seal: every frame below it was durable once; 0: nothing is known. 8-byte store
+ *   88   zeros
  *   128  frames, each on a fresh line (64 bytes), zeros behind it to the line's end
  *
  * Frame: one record, or a batch.
@@ -43,6 +44,7 @@ enum {
     LOG_HEADER_CRC_BYTES = 60,
     LOG_SEAL_OFF = 64,
     LOG_LINK_OFF = 72,
+    LOG_MARK_OFF = 80,
     LOG_LINE_BYTES = 64,
     LOG_RECORD_BYTES = 12,
     LOG_BATCH_BYTES = 24,

@@ -170,10 +170,13 @@ log_segment_scan(const struct log *log, uint32_t block, const struct log_scan *s
             pos = bytes_align_up(pos + bytes, LOG_LINE_BYTES);
             result->end = pos;
         } else {
-            const uint64_t next = find_frame(&walk, pos, limit);
+            uint64_t next = find_frame(&walk, pos, limit);
 
             if (next == limit && !segment->sealed) {
-                break; /* the end of the log, clean or torn */
+                if (pos >= segment->marked) {
+                    break; /* the end of the log, clean or torn */
+                }
+                next = segment->marked;
             }
             status = damage(&walk, pos, next);
             pos = next;
@@ -210,7 +213,7 @@ log_seal(struct log *log, uint32_t block, uint64_t end, bool write)
     struct pm *pm = &log->heads[segment->head < LOG_HEADS ? segment->head : 0].pm;
 
     pm_store_u64_nofence(pm, ((uint64_t)block << log->block_shift) + LOG_SEAL_OFF,
-                         log_seal_encode(log, segment->nonce, end));
+                         log_tail_encode(log, segment->nonce, LOG_SEAL_OFF, end));
     /* order: the seal before any new segment. Torn bytes behind it are nobody's from here on. */
     return pm_drain(pm);
 }
