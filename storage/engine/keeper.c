@@ -76,10 +76,11 @@ keeper_main(void *arg)
 fl_status
 engine_keeper_start(struct engine *engine)
 {
+    engine->keeper_runs = true; /* before the thread looks at it */
     if (pthread_create(&engine->keeper, NULL, keeper_main, engine) != 0) {
+        engine->keeper_runs = false;
         return FL_FAIL(FL_NO_MEMORY, "the cleaner thread could not be started");
     }
-    engine->keeper_runs = true;
     return FL_OK;
 }
 

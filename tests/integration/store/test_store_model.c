@@ -19,7 +19,7 @@
 
 #include <cmocka.h>
 
-enum { KEYS = 300, STEPS = 6000, VALUE_MAX = 40000 };
+enum { KEYS = 300, STEPS = 3000, VALUE_MAX = 40000 };
 
 struct entry {
     bool there;
@@ -31,7 +31,7 @@ struct entry {
 struct model {
     struct fl_store *store;
     struct rng rng;
-    uint64_t now_ms;
+    _Atomic(uint64_t) now_ms; /* the store's threads ask for it */
     uint32_t version;
     struct entry entries[KEYS];
     struct fl_snapshot *snapshot;
