@@ -21,6 +21,8 @@
 #define ENTRY_VERSIONED (UINT64_C(1) << 63)
 #define ENTRY_FREE (UINT64_C(1) << 62)
 #define ENTRY_LEAVING (UINT64_C(1) << 61)
+#define ENTRY_ABANDONED                                                                            \
+    ENTRY_LEAVING /* no loc: it left before it got into the order; whoever merges frees it */
 
 struct entries {
     struct arena words;

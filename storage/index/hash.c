@@ -78,101 +78,117 @@ hash_directory_retire(struct hash *hash, struct hash_directory *directory)
     epoch_retire(hash->epoch, hash_directory_release, directory, 0);
 }
 
-/* Segments fill up at about the same time: then one insertion in some hundred needs a split. */
-enum { HASH_KEYS_PER_SPLIT = 64, HASH_SPARES_MIN = 4 };
+/* Segments fill up at about the same time; then many of a few hundred insertions need a split. */
+enum { HASH_KEYS_PER_SPLIT = 128, HASH_SPARES_MIN = 4, HASH_SUPPLY_STEP = 40 };
 
-static fl_status
-hash_reserve_segments(struct hash *hash, unsigned count)
+/* A segment is split when it holds so many keys or more, as a rule: for guessing depths. */
+enum { HASH_KEYS_PER_SEGMENT = HASH_BUCKETS * HASH_SLOTS / 4 };
+
+uint32_t
+hash_supply_take(struct hash *hash, struct hash_supply *supply, hash_link link)
 {
-    struct hash_store *store = hash->store;
-    fl_status status = FL_OK;
+    const uint32_t item = supply->free_head;
 
-    pthread_mutex_lock(&store->lock);
-    while (status == FL_OK && hash->spares_count < count) {
-        const uint64_t next = atomic_load_explicit(&store->segments.next, memory_order_relaxed);
-
-        status = arena_commit(&store->segments, next);
-        if (status == FL_OK) {
-            status = arena_commit(&store->infos, next);
-        }
-        if (status == FL_OK) {
-            hash->spares[hash->spares_count++] = arena_take(&store->segments);
-            (void)arena_take(&store->infos);
-        }
+    if (item != 0) {
+        supply->free_head = atomic_load_explicit(link(hash, item), memory_order_relaxed);
+        supply->free_count--;
+        atomic_store_explicit(link(hash, item), 0, memory_order_relaxed);
+        return item;
     }
-    pthread_mutex_unlock(&store->lock);
-    return status;
+    FL_ASSERT(supply->next < supply->end);
+    return (uint32_t)supply->next++;
 }
 
+/* Link what is left of the stretch, so that another can take its place. */
 static void
-hash_overflow_give(struct hash *hash, uint32_t node)
+hash_supply_link(struct hash *hash, struct hash_supply *supply, hash_link link)
 {
-    atomic_store_explicit(&hash_overflow_at(hash, node)->next, hash->overflow_free,
-                          memory_order_relaxed);
-    hash->overflow_free = node;
-    hash->overflow_free_count++;
+    for (; supply->next < supply->end; supply->next++) {
+        const uint32_t item = (uint32_t)supply->next;
+
+        atomic_store_explicit(link(hash, item), supply->free_head, memory_order_relaxed);
+        supply->free_head = item;
+        supply->free_count++;
+    }
 }
 
-/* Nodes are linked into the free list after their first use only: what is never needed is never touched. */
+/* At least `count` more items. `beside` is filled in step, or NULL. */
 static fl_status
-hash_reserve_overflow(struct hash *hash, uint64_t count)
+hash_supply_grow(struct hash *hash, struct hash_supply *supply, uint64_t count, hash_link link,
+                 struct arena *arena, struct arena *beside)
 {
     struct hash_store *store = hash->store;
+    const uint64_t more = count < HASH_SUPPLY_STEP ? HASH_SUPPLY_STEP : count;
 
     pthread_mutex_lock(&store->lock);
-    const uint64_t next = atomic_load_explicit(&store->overflows.next, memory_order_relaxed);
-    const fl_status status = arena_commit(&store->overflows, next + count);
+    const uint64_t next = atomic_load_explicit(&arena->next, memory_order_relaxed);
+    fl_status status = arena_commit(arena, next + more);
 
+    if (status == FL_OK && beside != NULL) {
+        status = arena_commit(beside, next + more);
+    }
     if (status == FL_OK) {
-        atomic_store_explicit(&store->overflows.next, (uint32_t)(next + count),
-                              memory_order_relaxed);
+        atomic_store_explicit(&arena->next, (uint32_t)(next + more), memory_order_relaxed);
+        if (beside != NULL) {
+            atomic_store_explicit(&beside->next, (uint32_t)(next + more), memory_order_relaxed);
+        }
     }
     pthread_mutex_unlock(&store->lock);
     if (status != FL_OK) {
         return status;
     }
-    if (hash->overflow_end != next) {
-        /* Another shard's nodes lie between. */
-        while (hash->overflow_next < hash->overflow_end) {
-            hash_overflow_give(hash, (uint32_t)hash->overflow_next++);
-        }
-        hash->overflow_next = next;
+    if (supply->end != next) {
+        /* Another shard took what follows. Else nothing is linked, for that would touch what may never be used. */
+        hash_supply_link(hash, supply, link);
+        supply->next = next;
     }
-    hash->overflow_end = next + count;
+    supply->end = next + more;
+    return FL_OK;
+}
+
+static fl_status
+hash_reserve_directory(struct hash *hash, uint64_t count)
+{
+    const struct hash_directory *directory =
+        atomic_load_explicit(&hash->directory, memory_order_relaxed);
+    const uint64_t segments = hash->segments_used + count / HASH_KEYS_PER_SEGMENT;
+    unsigned depth = directory->depth + 1;
+
+    while (depth < HASH_DEPTH_MAX && UINT64_C(1) << depth < 2 * segments) {
+        depth++;
+    }
+    if (depth + directory->skip > HASH_DEPTH_MAX ||
+        (hash->directory_spare != NULL && hash->directory_spare->depth >= depth)) {
+        return FL_OK;
+    }
+    struct hash_directory *spare = hash_directory_create(hash->store, directory->skip, depth);
+
+    if (spare == NULL) {
+        return FL_FAIL(FL_NO_MEMORY, "no memory for the index's directory");
+    }
+    hash_directory_destroy(hash->store, hash->directory_spare);
+    hash->directory_spare = spare;
     return FL_OK;
 }
 
 fl_status
 hash_reserve(struct hash *hash, uint64_t count)
 {
-    const uint64_t splits = HASH_SPARES_MIN + count / HASH_KEYS_PER_SPLIT;
-    const unsigned spares = splits < HASH_SPARE_SEGMENTS ? (unsigned)splits : HASH_SPARE_SEGMENTS;
+    const uint64_t splits = HASH_SPARES_MIN + (count < HASH_SUPPLY_STEP ? 0U : HASH_SUPPLY_STEP) +
+                            count / HASH_KEYS_PER_SPLIT;
+    const uint64_t spares = hash_supply_count(&hash->segments);
+    const uint64_t nodes = hash_supply_count(&hash->overflows);
+    fl_status status = FL_OK;
 
-    if (hash->spares_count < spares) {
-        const fl_status status = hash_reserve_segments(hash, spares);
-
-        if (status != FL_OK) {
-            return status;
-        }
+    if (spares < splits) {
+        status = hash_supply_grow(hash, &hash->segments, splits - spares, hash_segment_link,
+                                  &hash->store->segments, &hash->store->infos);
     }
-    if (hash->directory_spare == NULL) {
-        const struct hash_directory *directory =
-            atomic_load_explicit(&hash->directory, memory_order_relaxed);
-
-        if (directory->depth + directory->skip < HASH_DEPTH_MAX) {
-            hash->directory_spare =
-                hash_directory_create(hash->store, directory->skip, directory->depth + 1);
-            if (hash->directory_spare == NULL) {
-                return FL_FAIL(FL_NO_MEMORY, "no memory for the index's directory");
-            }
-        }
+    if (status == FL_OK && nodes < count) {
+        status = hash_supply_grow(hash, &hash->overflows, count - nodes, hash_overflow_link,
+                                  &hash->store->overflows, NULL);
     }
-    const uint64_t nodes = hash->overflow_free_count + hash->overflow_end - hash->overflow_next;
-
-    if (nodes < count) {
-        return hash_reserve_overflow(hash, count - nodes < 64 ? 64 : count - nodes);
-    }
-    return FL_OK;
+    return status == FL_OK ? hash_reserve_directory(hash, count) : status;
 }
 
 fl_status
@@ -181,7 +197,8 @@ hash_init(struct hash *hash, struct hash_store *store, struct epoch *epoch, unsi
     memset(hash, 0, sizeof(*hash));
     hash->store = store;
     hash->epoch = epoch;
-    fl_status status = hash_reserve_segments(hash, 1);
+    const fl_status status = hash_supply_grow(hash, &hash->segments, 1, hash_segment_link,
+                                              &store->segments, &store->infos);
 
     if (status != FL_OK) {
         return status;
@@ -191,11 +208,12 @@ hash_init(struct hash *hash, struct hash_store *store, struct epoch *epoch, unsi
     if (directory == NULL) {
         return FL_FAIL(FL_NO_MEMORY, "no memory for the index's directory");
     }
-    const uint32_t segment = hash->spares[--hash->spares_count];
+    const uint32_t segment = hash_supply_take(hash, &hash->segments, hash_segment_link);
 
     hash_info(hash, segment)->depth = 0;
     atomic_init(&directory->words[0], segment);
     atomic_init(&hash->directory, directory);
+    hash->segments_used = 1;
     return FL_OK;
 }
 
@@ -313,15 +331,18 @@ hash_sweep(struct hash *hash, bool (*keep)(void *context, uint32_t id), void *co
     }
 }
 
-/* Append a part's free overflow nodes and spare segments to those of `hash`. */
+/* Append a part's supply to the whole's. */
 static void
-hash_take_spares(struct hash *hash, struct hash *part)
+hash_supply_join(struct hash *hash, struct hash_supply *supply, struct hash_supply *part,
+                 hash_link link)
 {
-    while (part->spares_count > 0 && hash->spares_count < HASH_SPARE_SEGMENTS) {
-        hash->spares[hash->spares_count++] = part->spares[--part->spares_count];
-    }
-    while (part->overflow_next < part->overflow_end) {
-        hash_overflow_give(hash, (uint32_t)part->overflow_next++);
+    hash_supply_link(hash, part, link);
+    while (part->free_head != 0) {
+        const uint32_t item = hash_supply_take(hash, part, link);
+
+        atomic_store_explicit(link(hash, item), supply->free_head, memory_order_relaxed);
+        supply->free_head = item;
+        supply->free_count++;
     }
 }
 
@@ -358,7 +379,9 @@ hash_join(struct hash *hash, struct hash *const *parts, unsigned count)
                     (uint8_t)(hash_info(hash, (uint32_t)word)->depth + bits);
             }
         }
-        hash_take_spares(hash, parts[p]);
+        hash_supply_join(hash, &hash->segments, &parts[p]->segments, hash_segment_link);
+        hash_supply_join(hash, &hash->overflows, &parts[p]->overflows, hash_overflow_link);
+        hash->segments_used += parts[p]->segments_used;
         hash_deinit(parts[p]);
     }
     hash_directory_destroy(hash->store, atomic_load(&hash->directory));

@@ -29,7 +29,6 @@ enum {
     HASH_BUCKETS = 256,
     HASH_SLOTS = 8,
     HASH_OVERFLOW_SLOTS = 7,
-    HASH_SPARE_SEGMENTS = 72,
     HASH_DEPTH_MAX = 28,
 };
 
@@ -64,18 +63,23 @@ struct hash_store {
     _Atomic uint64_t directory_bytes;
 };
 
+/* Items of an arena that are one hash's to use: given back ones, and a stretch that was never used. */
+struct hash_supply {
+    uint32_t free_head; /* linked through the items */
+    uint64_t free_count;
+    uint64_t next, end;
+};
+
 struct hash {
     struct hash_store *store;
     struct epoch *epoch;
     _Atomic(struct hash_directory *) directory;
 
     /* The writer's. */
-    struct hash_directory *directory_spare; /* room for twice the words */
-    uint32_t spares[HASH_SPARE_SEGMENTS];   /* empty segments */
-    unsigned spares_count;
-    uint32_t overflow_free; /* chain of free overflow nodes */
-    uint64_t overflow_free_count;
-    uint64_t overflow_next, overflow_end; /* and nodes never used yet */
+    struct hash_directory *directory_spare; /* deeper than the present one */
+    struct hash_supply segments;
+    struct hash_supply overflows;
+    uint64_t segments_used;
 };
 
 FL_NODISCARD fl_status hash_store_init(struct hash_store *store, uint64_t keys_max);

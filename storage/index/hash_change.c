@@ -8,21 +8,6 @@
  * by simulation: 79 % full before the first bucket pair is, 18 % of the keys in their second bucket. */
 enum { HASH_FIRST_FREE_MIN = 4 };
 
-static uint32_t
-hash_overflow_take(struct hash *hash)
-{
-    const uint32_t node = hash->overflow_free;
-
-    if (node != 0) {
-        hash->overflow_free =
-            atomic_load_explicit(&hash_overflow_at(hash, node)->next, memory_order_relaxed);
-        hash->overflow_free_count--;
-        return node;
-    }
-    FL_ASSERT(hash->overflow_next < hash->overflow_end);
-    return (uint32_t)hash->overflow_next++;
-}
-
 static unsigned
 bucket_free(const _Atomic uint64_t *slots)
 {
@@ -118,7 +103,7 @@ hash_overflow_put(struct hash *hash, struct hash_directory *directory, uint64_t 
         }
         after = atomic_load_explicit(&hash_overflow_at(hash, node)->next, memory_order_relaxed);
     }
-    const uint32_t node = hash_overflow_take(hash);
+    const uint32_t node = hash_supply_take(hash, &hash->overflows, hash_overflow_link);
     struct hash_overflow *overflow = hash_overflow_at(hash, node);
 
     slot_store(&overflow->slots[0], slot);
@@ -136,9 +121,9 @@ hash_overflow_put(struct hash *hash, struct hash_directory *directory, uint64_t 
     atomic_store_explicit(link, node, memory_order_release);
 }
 
-/* Index by one bit more. False: no room for it. */
+/* Index by more bits. False: no room for it. */
 static bool
-hash_directory_double(struct hash *hash)
+hash_directory_deepen(struct hash *hash)
 {
     struct hash_directory *old = atomic_load_explicit(&hash->directory, memory_order_relaxed);
     struct hash_directory *directory = hash->directory_spare;
@@ -146,12 +131,12 @@ hash_directory_double(struct hash *hash)
     if (directory == NULL) {
         return false;
     }
-    FL_ASSERT(directory->depth == old->depth + 1);
-    for (size_t i = 0; i < (size_t)1 << old->depth; i++) {
-        const uint64_t word = atomic_load_explicit(&old->words[i], memory_order_relaxed);
+    FL_ASSERT(directory->depth > old->depth);
+    for (size_t i = 0; i < (size_t)1 << directory->depth; i++) {
+        const size_t was = i >> (directory->depth - old->depth);
 
-        atomic_init(&directory->words[2 * i], word);
-        atomic_init(&directory->words[2 * i + 1], word);
+        atomic_init(&directory->words[i],
+                    atomic_load_explicit(&old->words[was], memory_order_relaxed));
     }
     hash->directory_spare = NULL;
     atomic_store_explicit(&hash->directory, directory, memory_order_release);
@@ -207,11 +192,11 @@ hash_split(struct hash *hash, uint64_t key_hash)
     struct hash_segment_info *info = hash_info(hash, segment);
     struct hash_segment *old = hash_segment_of(hash, segment);
 
-    if (hash->spares_count == 0 || !segment_worth_splitting(old)) {
+    if (hash_supply_count(&hash->segments) == 0 || !segment_worth_splitting(old)) {
         return false;
     }
     if (info->depth == directory->depth) {
-        if (!hash_directory_double(hash)) {
+        if (!hash_directory_deepen(hash)) {
             return false;
         }
         directory = atomic_load_explicit(&hash->directory, memory_order_relaxed);
@@ -221,11 +206,12 @@ hash_split(struct hash *hash, uint64_t key_hash)
 
     hash_words_range(hash, directory, key_hash, &begin, &end);
     const uint64_t word = atomic_load_explicit(&directory->words[begin], memory_order_relaxed);
-    const uint32_t fresh = hash->spares[--hash->spares_count];
+    const uint32_t fresh = hash_supply_take(hash, &hash->segments, hash_segment_link);
     struct hash_segment_info *fresh_info = hash_info(hash, fresh);
     const uint32_t bit = UINT32_C(1) << (31 - directory->skip - info->depth);
 
     fresh_info->depth = ++info->depth;
+    hash->segments_used++;
     atomic_store_explicit(&fresh_info->overflow,
                           atomic_load_explicit(&info->overflow, memory_order_relaxed),
                           memory_order_relaxed);

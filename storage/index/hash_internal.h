@@ -32,6 +32,30 @@ slot_store(_Atomic uint64_t *slot, uint64_t value)
     atomic_store_explicit(slot, value, memory_order_release);
 }
 
+static inline uint64_t
+hash_supply_count(const struct hash_supply *supply)
+{
+    return supply->free_count + (supply->end - supply->next);
+}
+
+/* What links the free items of a supply. */
+typedef _Atomic uint32_t *(*hash_link)(const struct hash *hash, uint32_t item);
+
+static inline _Atomic uint32_t *
+hash_segment_link(const struct hash *hash, uint32_t segment)
+{
+    return &hash_info(hash, segment)->overflow;
+}
+
+static inline _Atomic uint32_t *
+hash_overflow_link(const struct hash *hash, uint32_t node)
+{
+    return &hash_overflow_at(hash, node)->next;
+}
+
+/* There must be one. */
+uint32_t hash_supply_take(struct hash *hash, struct hash_supply *supply, hash_link link);
+
 /* Another thread's readers may still use it: to be freed by the epoch. */
 void hash_directory_retire(struct hash *hash, struct hash_directory *directory);
 

@@ -14,7 +14,7 @@
 
 _Static_assert(XXH3_SECRET_SIZE_MIN <= INDEX_SECRET_BYTES, "the secret is long enough");
 
-enum { RANDOM_TRIES = 32, RANDOM_WALKS = 8 };
+enum { RANDOM_TRIES = 32, RANDOM_WALKS = 8, MAINTAIN_STEPS = 64 };
 
 /* ---- making ---- */
 
@@ -309,12 +309,19 @@ index_pins(const struct index *index, uint64_t *versions_kept)
 size_t
 index_maintain(struct index *index)
 {
-    const uint32_t token = epoch_enter(index->epoch);
-    struct order *order = &index_state(index)->order;
+    size_t waiting = 1;
 
-    (void)order_merge(order);
-    const size_t waiting = (size_t)order_waiting(order);
+    /* A section a step: they should be short. */
+    for (int i = 0; i < MAINTAIN_STEPS && waiting > 0; i++) {
+        const uint32_t token = epoch_enter(index->epoch);
+        struct order *order = &index_state(index)->order;
 
-    epoch_exit(index->epoch, token);
+        atomic_store_explicit(&order->maintained,
+                              atomic_load_explicit(&order->ring_tail, memory_order_relaxed),
+                              memory_order_relaxed);
+        (void)order_step(order);
+        waiting = (size_t)order_waiting(order);
+        epoch_exit(index->epoch, token);
+    }
     return waiting;
 }

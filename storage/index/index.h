@@ -97,10 +97,10 @@ bool index_random(const struct index *index, uint8_t space, uint64_t random, ind
 /* W. Make room so that the next `count` index_put() calls can't fail for memory. FL_NO_MEMORY. */
 FL_NODISCARD fl_status index_reserve(struct index *index, size_t count);
 
-/* Entries that index_put() has added wait for their place in the order and are put there in batches: by the next
- * index_scan(), by the writer when too many wait, or by this call, which a background thread makes to keep
- * the work from both. Merges one batch (some 4,096 entries, under a millisecond) and returns how many still wait.
- * Threads: any, beside the writer and readers; not from within an epoch section that must be short. */
+/* Entries that index_put() has added wait for their place in the order and are put there in sorted batches: by the
+ * next index_scan(), or by this call, which a background thread makes to keep the work from others, or by
+ * the writer while nobody makes it. Inserts about a thousand and returns how many still wait (0: pause a while).
+ * Threads: any, beside the writer and readers, outside of epoch sections. */
 size_t index_maintain(struct index *index);
 
 /* W. `loc` (LSN `lsn`, higher than the key's present one) is the key's newest version. A tombstone loc removes the

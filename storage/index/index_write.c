@@ -61,7 +61,7 @@ put_new(struct index *index, uint64_t hash, const struct fl_key *key, index_loc 
 
     entries_store(&state->entries, id, loc);
     hash_insert(&state->hash, hash, id);
-    order_add(&state->order, id);
+    order_add(&state->order, key, id);
     index_count_add(index, key->space, 1);
 }
 

@@ -38,6 +38,9 @@ order_init(struct order *order, struct entries *entries, const struct index_medi
         order->batch = mem_alloc(sizeof(*order->batch));
         if (order->ring == NULL || order->batch == NULL) {
             status = FL_FAIL(FL_NO_MEMORY, "no memory for the index's order");
+        } else {
+            order->batch->count = 0;
+            order->batch->done = 0;
         }
     }
     if (status != FL_OK) {
@@ -205,7 +208,10 @@ inner_insert(struct inner *inner, unsigned place, uint32_t child, order_head hea
 
     memmove(&inner->children[place + 1], &inner->children[place],
             after * sizeof(inner->children[0]));
-    memmove(&inner->heads[place + 1], &inner->heads[place], after * sizeof(inner->heads[0]));
+    memmove(&inner->heads_high[place + 1], &inner->heads_high[place],
+            after * sizeof(inner->heads_high[0]));
+    memmove(&inner->heads_low[place + 1], &inner->heads_low[place],
+            after * sizeof(inner->heads_low[0]));
     inner->children[place] = child;
     inner_set_head(inner, place, head);
     inner->count++;
@@ -236,7 +242,8 @@ inner_split(struct order *order, uint32_t node)
     right->prefix_len = left->prefix_len;
     memcpy(right->prefix, left->prefix, left->prefix_len);
     memcpy(right->children, &left->children[half], right->count * sizeof(right->children[0]));
-    memcpy(right->heads, &left->heads[half], right->count * sizeof(right->heads[0]));
+    memcpy(right->heads_high, &left->heads_high[half], right->count * sizeof(right->heads_high[0]));
+    memcpy(right->heads_low, &left->heads_low[half], right->count * sizeof(right->heads_low[0]));
     left->count = (uint16_t)half;
     return fresh;
 }
@@ -245,6 +252,7 @@ inner_split(struct order *order, uint32_t node)
 static void
 order_enter_child(struct order *order, struct order_path *path, unsigned level, uint32_t child)
 {
+    order->shape++;
     for (; level <= order->height; level++) {
         const uint32_t node = path->at[level].node;
         struct inner *inner = order_inner(order, node);
@@ -338,9 +346,9 @@ order_append_leaf(struct order *order, struct order_path *path, const struct fl_
     order->leaf_last_appended = fresh;
 }
 
-/* Make every node on the way admit `key`: it shares their prefixes. */
-static void
-order_descend_to_insert(struct order *order, const struct fl_key *key, struct order_path *path)
+void
+order_descend_to_insert(struct order *order, const struct fl_key *key,
+                        const struct order_path *before, struct order_path *path)
 {
     uint32_t node = order->root;
     int difference;
@@ -354,7 +362,9 @@ order_descend_to_insert(struct order *order, const struct fl_key *key, struct or
             inner_shrink(inner, common);
         }
         path->at[level].node = node;
-        path->at[level].place = inner_place(order, inner, level, key);
+        path->at[level].place = inner_place_within(
+            order, inner, level, key,
+            before != NULL && before->at[level].node == node ? before->at[level].place : 0);
         node = inner->children[path->at[level].place];
     }
     path->leaf = node;
@@ -365,16 +375,21 @@ leaf_insert(struct order *order, struct leaf *leaf, const struct fl_key *key, ui
             unsigned *place)
 {
     int difference;
-
-    *place = leaf_place(order, leaf, key);
-    if (leaf->count >= leaf_room(leaf->prefix_len)) {
-        return false;
-    }
     const unsigned common =
         order_prefix_common(leaf_prefix(leaf), leaf->prefix_len, key, &difference);
 
     if (common < leaf->prefix_len) {
+        /* It goes in front of all or behind them. */
+        *place = difference < 0 ? 0 : leaf->count;
+        if (leaf->count >= leaf_room(common)) {
+            return false;
+        }
         leaf_shrink(leaf, common);
+    } else {
+        *place = leaf_place_within(order, leaf, key);
+        if (leaf->count >= leaf_room(common)) {
+            return false;
+        }
     }
     memmove(&leaf->slots[*place + 1], &leaf->slots[*place],
             (leaf->count - *place) * sizeof(leaf->slots[0]));
@@ -384,28 +399,27 @@ leaf_insert(struct order *order, struct leaf *leaf, const struct fl_key *key, ui
 }
 
 void
-order_insert(struct order *order, const struct fl_key *key, uint32_t id)
+order_insert(struct order *order, struct order_path *path, const struct fl_key *key, uint32_t id)
 {
-    struct order_path path;
     unsigned place;
 
     for (;;) {
-        order_descend_to_insert(order, key, &path);
-        struct leaf *leaf = order_leaf(order, path.leaf);
+        struct leaf *leaf = order_leaf(order, path->leaf);
 
         if (leaf_insert(order, leaf, key, id, &place)) {
             if (place + 1 == leaf->count) {
-                order->leaf_last_appended = path.leaf;
-            } else if (order->leaf_last_appended == path.leaf) {
+                order->leaf_last_appended = path->leaf;
+            } else if (order->leaf_last_appended == path->leaf) {
                 order->leaf_last_appended = 0;
             }
             break;
         }
-        if (place == leaf->count && (leaf->next == 0 || order->leaf_last_appended == path.leaf)) {
-            order_append_leaf(order, &path, key, id);
+        if (place == leaf->count && (leaf->next == 0 || order->leaf_last_appended == path->leaf)) {
+            order_append_leaf(order, path, key, id);
             break;
         }
-        order_enter_child(order, &path, 1, leaf_split(order, path.leaf, leaf->count / 2U));
+        order_enter_child(order, path, 1, leaf_split(order, path->leaf, leaf->count / 2U));
+        order_descend_to_insert(order, key, NULL, path);
     }
     order->count++;
     order_set_placed(order, id, true);
@@ -417,6 +431,7 @@ order_insert(struct order *order, const struct fl_key *key, uint32_t id)
 static void
 order_drop_child(struct order *order, struct order_path *path, unsigned level)
 {
+    order->shape++;
     for (; level <= order->height; level++) {
         struct inner *inner = order_inner(order, path->at[level].node);
         const unsigned place = path->at[level].place;
@@ -424,7 +439,10 @@ order_drop_child(struct order *order, struct order_path *path, unsigned level)
 
         memmove(&inner->children[place], &inner->children[place + 1],
                 after * sizeof(inner->children[0]));
-        memmove(&inner->heads[place], &inner->heads[place + 1], after * sizeof(inner->heads[0]));
+        memmove(&inner->heads_high[place], &inner->heads_high[place + 1],
+                after * sizeof(inner->heads_high[0]));
+        memmove(&inner->heads_low[place], &inner->heads_low[place + 1],
+                after * sizeof(inner->heads_low[0]));
         inner->count--;
         if (inner->count > 0) {
             break;
@@ -524,7 +542,7 @@ order_remove(struct order *order, const struct fl_key *key, uint32_t id)
     if (placed) {
         order_take_out(order, key, id);
     } else {
-        entries_store(order->entries, id, ENTRY_LEAVING);
+        entries_store(order->entries, id, ENTRY_ABANDONED);
     }
     pthread_rwlock_unlock(&order->lock);
     return placed;

@@ -37,9 +37,9 @@ enum {
     ORDER_INNER_CHILDREN = 194,
     ORDER_PREFIX_MAX = 192, /* bytes; what keys share beyond them is compared through media */
     ORDER_HEIGHT_MAX = 12,
-    ORDER_RING = 32768, /* entries that may wait */
-    ORDER_BATCH = 4096, /* merged at a time: bounds how long a scan or the writer can be held up */
-    ORDER_SLICE = 16,   /* inserted under one holding of the lock */
+    ORDER_RING = 65536,  /* entries that may wait */
+    ORDER_BATCH = 16384, /* sorted at a time; the more, the nearer to each other they fall */
+    ORDER_SLICE = 16,    /* inserted under one holding of the lock */
 };
 
 struct leaf {
@@ -59,12 +59,23 @@ struct inner {
     uint32_t next_free;
     uint8_t prefix[ORDER_PREFIX_MAX];
     uint32_t children[ORDER_INNER_CHILDREN];
-    uint64_t heads[ORDER_INNER_CHILDREN]
-                  [2]; /* 16 bytes, big-endian order; the first child's is not used */
+    /* Heads: 16 bytes in two arrays, for the first 8 nearly always decide. The first child's is not used. */
+    uint64_t heads_high[ORDER_INNER_CHILDREN];
+    uint64_t heads_low[ORDER_INNER_CHILDREN];
 };
 
 _Static_assert(sizeof(struct leaf) == ORDER_LEAF_BYTES, "leaves fill their items");
 _Static_assert(sizeof(struct inner) <= ORDER_INNER_BYTES, "inner nodes fit their items");
+
+/* An entry that waits for its place. A short key comes with it: its record may have left the cache by then. */
+struct order_wait {
+    uint32_t id;
+    uint8_t space;
+    uint8_t len; /* 0: read the key from the record */
+    uint8_t bytes[26];
+};
+
+_Static_assert(sizeof(struct order_wait) == 32, "two a line");
 
 struct order_path {
     struct {
@@ -76,9 +87,13 @@ struct order_path {
 
 /* A batch on its way into the tree; the merger's. */
 struct order_batch {
+    uint64_t head; /* ring places [head, tail) are in it */
+    uint64_t tail;
+    size_t count; /* items, sorted by key */
+    size_t done;  /* of them are in the tree */
     struct sort_item items[ORDER_BATCH];
     struct sort_item scratch[ORDER_BATCH];
-    struct fl_key keys[ORDER_BATCH];
+    struct fl_key keys[ORDER_BATCH]; /* by item->aux, its number in the batch; only while sorting */
 };
 
 struct order {
@@ -94,11 +109,13 @@ struct order {
     unsigned height;             /* levels of inner nodes */
     uint32_t leaf_last_appended; /* appending there: split it full */
     uint64_t count;              /* slots in the tree */
+    uint64_t shape;              /* changes with every path that a node's coming changes */
     struct arena placed;         /* a bit an entry id: it is in the tree */
 
     pthread_mutex_t merge_lock;
-    uint32_t *ring;
+    struct order_wait *ring;
     struct order_batch *batch;
+    _Atomic uint64_t maintained; /* the ring's tail when index_maintain() came last */
     _Atomic uint64_t ring_head __attribute__((aligned(64))); /* merged up to here */
     _Atomic uint64_t ring_tail __attribute__((aligned(64)));
 };
@@ -111,14 +128,14 @@ void order_deinit(struct order *order);
 FL_NODISCARD fl_status order_reserve(struct order *order, uint64_t count);
 
 /* W. There must be room. The entry's word is set. */
-void order_add(struct order *order, uint32_t id);
+void order_add(struct order *order, const struct fl_key *key, uint32_t id);
 
 /* W. Take out an entry whose word is LEAVING and still holds a loc of its key. True: it is out, the id is the
  * caller's; false: it waits in the ring: the word has lost its loc, whoever merges gives the id back. */
 bool order_remove(struct order *order, const struct fl_key *key, uint32_t id);
 
-/* Any thread, inside an epoch section. Merge one batch; false: nothing waits. */
-bool order_merge(struct order *order);
+/* Any thread, inside an epoch section. One step: sort a batch, or insert a few of it. False: nothing waits. */
+bool order_step(struct order *order);
 /* Merge all that waits now. */
 void order_merge_all(struct order *order);
 uint64_t order_waiting(const struct order *order);
@@ -206,16 +223,21 @@ void order_inner_give(struct order *order, uint32_t node);
 bool order_min_key(const struct order *order, uint32_t node, unsigned level, struct fl_key *key);
 bool order_max_key(const struct order *order, uint32_t node, unsigned level, struct fl_key *key);
 
-/* Slot number where `key` is or belongs. */
+/* Slot number where `key` is or belongs; _within: it is known to begin with the leaf's prefix. */
 unsigned leaf_place(const struct order *order, struct leaf *leaf, const struct fl_key *key);
+unsigned leaf_place_within(const struct order *order, const struct leaf *leaf,
+                           const struct fl_key *key);
 /* Keep only the first `len` bytes of the prefix, and extend the heads to match. */
 void leaf_shrink(struct leaf *leaf, unsigned len);
 /* Where heads tie and the keys share more than the prefix: take the longer prefix. */
 void leaf_sharpen(const struct order *order, struct leaf *leaf);
 
-/* Child number that `key` belongs to. */
+/* Child number that `key` belongs to; _within as above. */
 unsigned inner_place(const struct order *order, const struct inner *inner, unsigned level,
                      const struct fl_key *key);
+/* `from`: the child is known to be that one or behind it. */
+unsigned inner_place_within(const struct order *order, const struct inner *inner, unsigned level,
+                            const struct fl_key *key, unsigned from);
 void inner_shrink(struct inner *inner, unsigned len);
 void inner_sharpen(const struct order *order, struct inner *inner, unsigned level);
 order_head key_head16(const struct fl_key *key, uint32_t skip);
@@ -223,21 +245,35 @@ order_head key_head16(const struct fl_key *key, uint32_t skip);
 static inline order_head
 inner_head(const struct inner *inner, unsigned i)
 {
-    return (order_head)inner->heads[i][0] << 64 | inner->heads[i][1];
+    return (order_head)inner->heads_high[i] << 64 | inner->heads_low[i];
 }
 
 static inline void
 inner_set_head(struct inner *inner, unsigned i, order_head head)
 {
-    inner->heads[i][0] = (uint64_t)(head >> 64);
-    inner->heads[i][1] = (uint64_t)head;
+    inner->heads_high[i] = (uint64_t)(head >> 64);
+    inner->heads_low[i] = (uint64_t)head;
 }
 
 /* How many of the prefix's bytes `key` begins with; order < 0, > 0 if it differs there. */
 unsigned order_prefix_common(const uint8_t *prefix, unsigned prefix_len, const struct fl_key *key,
                              int *order_out);
 
-/* Under the exclusive lock. */
-void order_insert(struct order *order, const struct fl_key *key, uint32_t id);
+/* Under the exclusive lock: find the leaf for `key`, making every node on the way admit it; and put it there. Paths
+ * must be of the present order->shape. `before` is the path of a key that is not above this one, or NULL. */
+void order_descend_to_insert(struct order *order, const struct fl_key *key,
+                             const struct order_path *before, struct order_path *path);
+void order_insert(struct order *order, struct order_path *path, const struct fl_key *key,
+                  uint32_t id);
+
+static inline void
+order_prefetch_leaf(const struct order *order, uint32_t node)
+{
+    const char *bytes = (const char *)order_leaf(order, node);
+
+    for (unsigned i = 0; i < ORDER_LEAF_BYTES; i += 64) {
+        __builtin_prefetch(bytes + i);
+    }
+}
 
 #endif

@@ -3,6 +3,8 @@
 
 #include "base/fail.h"
 
+#include <string.h>
+
 uint64_t
 order_waiting(const struct order *order)
 {
@@ -13,117 +15,158 @@ order_waiting(const struct order *order)
     return tail - head;
 }
 
-static void
-batch_key(void *context, const struct sort_item *item, struct fl_key *key)
+static inline const struct order_wait *
+batch_wait(const struct order *order, uint32_t aux)
 {
-    const struct order_batch *batch = context;
-
-    *key = batch->keys[item->aux];
+    return &order->ring[(order->batch->head + aux) % ORDER_RING];
 }
 
-/* The entries of ring places [head, tail) that are still wanted, sorted. Returns how many. An entry that left
- * meanwhile gives its id back; one whose key can't be read is counted in *unreadable and kept at the end. */
-static size_t
-batch_collect(struct order *order, uint64_t head, uint64_t tail, size_t *unreadable)
+/* The key of an item. It may be called for as long as the epoch section lasts that batch_collect() ran in. */
+static void
+batch_sort_key(void *context, const struct sort_item *item, struct fl_key *key)
 {
-    struct order_batch *batch = order->batch;
-    size_t count = 0;
+    const struct order *order = context;
+    const struct order_wait *wait = batch_wait(order, item->aux);
 
-    *unreadable = 0;
-    for (uint64_t i = head; i < tail; i++) {
-        const uint32_t id = order->ring[i % ORDER_RING];
-        const uint64_t word = entries_load(order->entries, id);
-        const index_loc loc = entry_key_loc(word);
-
-        if ((word & ENTRY_LEAVING) != 0) {
-            entries_return(order->entries, id);
-            continue;
-        }
-        if (loc == 0 || !order->media->key_at(order->media->context, loc, &batch->keys[count])) {
-            ++*unreadable;
-            batch->scratch[ORDER_BATCH - *unreadable].id = id;
-            continue;
-        }
-        batch->items[count].id = id;
-        batch->items[count].aux = (uint32_t)count;
-        count++;
-    }
-    for (size_t i = 0; i < *unreadable; i++) {
-        batch->items[count + i].id = batch->scratch[ORDER_BATCH - 1 - i].id;
-    }
-    sort_keys(batch->items, batch->scratch, count, 0, batch_key, batch);
-    return count;
+    *key = wait->len > 0 ? fl_key_in(wait->space, wait->bytes, wait->len)
+                         : order->batch->keys[item->aux];
 }
 
-/* Insert items[0..count) under one holding of the lock. */
-static void
-batch_insert(struct order *order, const struct sort_item *items, size_t count)
-{
-    pthread_rwlock_wrlock(&order->lock);
-    for (size_t i = 0; i < count; i++) {
-        const uint32_t id = items[i].id;
-
-        /* It may have left since it was collected: order_remove() decides under this lock. */
-        if ((entries_load(order->entries, id) & ENTRY_LEAVING) != 0) {
-            entries_return(order->entries, id);
-            continue;
-        }
-        order_insert(order, &order->batch->keys[items[i].aux], id);
-    }
-    pthread_rwlock_unlock(&order->lock);
-}
-
-/* An entry whose record is damaged comes last of all. */
-static void
-batch_insert_last(struct order *order, uint32_t id)
+/* The key of an entry, whose record may have moved since it was sorted. One that can't be read any more goes
+ * behind all others. */
+static struct fl_key
+batch_key(const struct order *order, const struct sort_item *item)
 {
     static const uint8_t highest[ORDER_PREFIX_MAX + 16] = {
         [0 ... ORDER_PREFIX_MAX + 15] = 0xff,
     };
-    const struct fl_key key = fl_key_in(UINT8_MAX, highest, sizeof(highest));
+    const struct order_wait *wait = batch_wait(order, item->aux);
+    struct fl_key key;
+
+    if (wait->len > 0) {
+        return fl_key_in(wait->space, wait->bytes, wait->len);
+    }
+    if (order_key(order, item->id, &key)) {
+        return key;
+    }
+    return fl_key_in(UINT8_MAX, highest, sizeof(highest));
+}
+
+/* Make a batch of what waits, as far as it goes. An entry that has left already gives its id back here; one that
+ * leaves later, when its turn comes. */
+static void
+batch_collect(struct order *order, uint64_t head, uint64_t tail)
+{
+    struct order_batch *batch = order->batch;
+    size_t count = 0;
+    size_t unreadable = 0;
+
+    batch->head = head;
+    batch->tail = tail - head > ORDER_BATCH ? head + ORDER_BATCH : tail;
+    for (uint32_t i = 0; i < batch->tail - head; i++) {
+        const struct order_wait *wait = batch_wait(order, i);
+
+        if (entries_load(order->entries, wait->id) == ENTRY_ABANDONED) {
+            entries_return(order->entries, wait->id);
+        } else if (wait->len > 0 || order_key(order, wait->id, &batch->keys[i])) {
+            batch->items[count].id = wait->id;
+            batch->items[count++].aux = i;
+        } else {
+            batch->scratch[ORDER_BATCH - ++unreadable] = (struct sort_item){0, wait->id, i};
+        }
+    }
+    for (size_t i = 0; i < unreadable; i++) {
+        batch->items[count + i] = batch->scratch[ORDER_BATCH - 1 - i];
+    }
+    sort_keys(batch->items, batch->scratch, count, 0, batch_sort_key, order);
+    batch->count = count + unreadable;
+    batch->done = 0;
+}
+
+/* Insert items[0..count) under one holding of the lock: all the ways down first, so that the leaves come into
+ * the cache side by side. */
+static void
+batch_insert(struct order *order, const struct sort_item *items, size_t count)
+{
+    struct order_path paths[ORDER_SLICE];
+    struct fl_key keys[ORDER_SLICE];
+    uint32_t ids[ORDER_SLICE];
+    size_t n = 0;
 
     pthread_rwlock_wrlock(&order->lock);
-    if ((entries_load(order->entries, id) & ENTRY_LEAVING) != 0) {
-        entries_return(order->entries, id);
-    } else {
-        order_insert(order, &key, id);
+    const uint64_t shape = order->shape;
+
+    for (size_t i = 0; i < count; i++) {
+        /* Whether it has left is decided under the lock that is held here: see order_remove(). */
+        if (entries_load(order->entries, items[i].id) == ENTRY_ABANDONED) {
+            entries_return(order->entries, items[i].id);
+            continue;
+        }
+        ids[n] = items[i].id;
+        keys[n] = batch_key(order, &items[i]);
+        /* In order, but for damage. */
+        const bool after = n > 0 && key_compare(&keys[n - 1], &keys[n], 0) <= 0;
+
+        order_descend_to_insert(order, &keys[n], after ? &paths[n - 1] : NULL, &paths[n]);
+        order_prefetch_leaf(order, paths[n].leaf);
+        n++;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (shape != order->shape) {
+            order_descend_to_insert(order, &keys[i], NULL, &paths[i]);
+        }
+        order_insert(order, &paths[i], &keys[i], ids[i]);
     }
     pthread_rwlock_unlock(&order->lock);
 }
 
-static bool
-order_merge_locked(struct order *order)
+/* Start the cache misses of the next slice's keys. */
+static void
+batch_prefetch(const struct order *order)
 {
+    const struct order_batch *batch = order->batch;
+
+    for (size_t i = batch->done; i < batch->count && i < batch->done + ORDER_SLICE; i++) {
+        __builtin_prefetch(batch_wait(order, batch->items[i].aux));
+        __builtin_prefetch(entries_word(order->entries, batch->items[i].id));
+    }
+}
+
+static bool
+order_step_locked(struct order *order)
+{
+    struct order_batch *batch = order->batch;
     const uint64_t head = atomic_load_explicit(&order->ring_head, memory_order_relaxed);
-    uint64_t tail = atomic_load_explicit(&order->ring_tail, memory_order_acquire);
-    size_t unreadable;
 
-    if (head == tail) {
-        return false;
-    }
-    tail = tail - head > ORDER_BATCH ? head + ORDER_BATCH : tail;
-    const size_t count = batch_collect(order, head, tail, &unreadable);
+    if (batch->done == batch->count) {
+        const uint64_t tail = atomic_load_explicit(&order->ring_tail, memory_order_acquire);
 
-    for (size_t i = 0; i < count; i += ORDER_SLICE) {
-        const size_t slice = count - i < ORDER_SLICE ? count - i : ORDER_SLICE;
+        if (head == tail) {
+            return false;
+        }
+        batch_collect(order, head, tail);
+    } else {
+        const size_t rest = batch->count - batch->done;
+        const size_t slice = rest < ORDER_SLICE ? rest : ORDER_SLICE;
 
-        batch_insert(order, &order->batch->items[i], slice);
+        batch->done += slice;
+        batch_prefetch(order);
+        batch_insert(order, &batch->items[batch->done - slice], slice);
     }
-    for (size_t i = 0; i < unreadable; i++) {
-        batch_insert_last(order, order->batch->items[count + i].id);
+    if (batch->done == batch->count) {
+        atomic_store_explicit(&order->ring_head, batch->tail, memory_order_release);
     }
-    atomic_store_explicit(&order->ring_head, tail, memory_order_release);
     return true;
 }
 
 bool
-order_merge(struct order *order)
+order_step(struct order *order)
 {
     pthread_mutex_lock(&order->merge_lock);
-    const bool merged = order_merge_locked(order);
+    const bool stepped = order_step_locked(order);
 
     pthread_mutex_unlock(&order->merge_lock);
-    return merged;
+    return stepped;
 }
 
 void
@@ -132,18 +175,32 @@ order_merge_all(struct order *order)
     const uint64_t tail = atomic_load_explicit(&order->ring_tail, memory_order_acquire);
 
     while (atomic_load_explicit(&order->ring_head, memory_order_acquire) < tail) {
-        (void)order_merge(order);
+        (void)order_step(order);
     }
 }
 
 void
-order_add(struct order *order, uint32_t id)
+order_add(struct order *order, const struct fl_key *key, uint32_t id)
 {
     const uint64_t tail = atomic_load_explicit(&order->ring_tail, memory_order_relaxed);
+    const uint64_t head = atomic_load_explicit(&order->ring_head, memory_order_acquire);
+    const uint64_t maintained = atomic_load_explicit(&order->maintained, memory_order_relaxed);
 
-    while (tail - atomic_load_explicit(&order->ring_head, memory_order_acquire) >= ORDER_RING) {
-        (void)order_merge(order);
+    if (tail - head >= ORDER_BATCH && tail - maintained >= ORDER_RING && tail % ORDER_SLICE == 0) {
+        /* Nobody does it in the background: a step now and then, as many in as out. */
+        (void)order_step(order);
     }
-    order->ring[tail % ORDER_RING] = id;
+    while (tail - atomic_load_explicit(&order->ring_head, memory_order_acquire) >= ORDER_RING) {
+        (void)order_step(order);
+    }
+    struct order_wait *wait = &order->ring[tail % ORDER_RING];
+
+    wait->id = id;
+    wait->space = key->space;
+    wait->len = 0;
+    if (key->len <= sizeof(wait->bytes)) {
+        wait->len = (uint8_t)key->len;
+        memcpy(wait->bytes, key->ptr, key->len);
+    }
     atomic_store_explicit(&order->ring_tail, tail + 1, memory_order_release);
 }

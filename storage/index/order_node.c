@@ -95,25 +95,43 @@ key_head16(const struct fl_key *key, uint32_t skip)
     return (order_head)key_head8(key, skip) << 64 | key_head8(key, skip + 8);
 }
 
+/* Are `len` bytes the same? A call of memcmp() costs more than the few bytes that prefixes have. */
+static inline bool
+bytes_same(const uint8_t *a, const uint8_t *b, unsigned len)
+{
+    if (len > 16) {
+        return memcmp(a, b, len) == 0;
+    }
+    if (len >= 8) {
+        return key_load8(a) == key_load8(b) && key_load8(a + len - 8) == key_load8(b + len - 8);
+    }
+    for (unsigned i = 0; i < len; i++) {
+        if (a[i] != b[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
 unsigned
 order_prefix_common(const uint8_t *prefix, unsigned prefix_len, const struct fl_key *key,
                     int *order_out)
 {
-    const unsigned len = prefix_len < key_len(key) ? prefix_len : key_len(key);
+    const uint8_t *bytes = key->ptr;
 
     *order_out = 0;
     if (prefix_len == 0) {
         return 0;
     }
+    if (prefix[0] == key->space && prefix_len <= key_len(key) &&
+        bytes_same(prefix + 1, bytes, prefix_len - 1)) {
+        return prefix_len;
+    }
     if (prefix[0] != key->space) {
         *order_out = key->space < prefix[0] ? -1 : 1;
         return 0;
     }
-    const uint8_t *bytes = key->ptr;
-
-    if (len == prefix_len && (len == 1 || memcmp(prefix + 1, bytes, len - 1) == 0)) {
-        return prefix_len;
-    }
+    const unsigned len = prefix_len < key_len(key) ? prefix_len : key_len(key);
     unsigned i = 1;
 
     while (i < len && prefix[i] == bytes[i - 1]) {
@@ -161,7 +179,7 @@ leaf_lower(const struct leaf *leaf, uint64_t slot)
     while (n > 1) {
         const unsigned half = n / 2;
 
-        base += base[half - 1] < slot ? half : 0;
+        base += (base[half - 1] < slot) * half; /* as below: no branch */
         n -= half;
     }
     return (unsigned)(base - leaf->slots) + (*base < slot);
@@ -176,6 +194,12 @@ leaf_place(const struct order *order, struct leaf *leaf, const struct fl_key *ke
     if (difference != 0) {
         return difference < 0 ? 0 : leaf->count;
     }
+    return leaf_place_within(order, leaf, key);
+}
+
+unsigned
+leaf_place_within(const struct order *order, const struct leaf *leaf, const struct fl_key *key)
+{
     const uint32_t head = key_head4(key, leaf->prefix_len);
     unsigned lo = leaf_lower(leaf, (uint64_t)head << 32);
     unsigned hi = lo;
@@ -273,20 +297,36 @@ leaf_sharpen(const struct order *order, struct leaf *leaf)
 
 /* ---- inner nodes ---- */
 
-/* The first child from 1 on whose head is >= (or, above, >) head; count if there is none. */
+/* The first child behind `from` whose head is not below `head`; count if there is none. */
 static unsigned
-inner_lower(const struct inner *inner, order_head head, bool above)
+inner_lower(const struct inner *inner, order_head head, unsigned from)
 {
-    unsigned lo = 1;
-    unsigned n = inner->count > 0 ? inner->count - 1U : 0;
+    const uint64_t high = (uint64_t)(head >> 64);
+    const uint64_t *heads = inner->heads_high;
+    unsigned lo = from + 1;
+    unsigned n = inner->count - lo;
 
+    if (from > 0) {
+        /* Likely near: the steps double. */
+        for (unsigned step = 1; step < n; step *= 2) {
+            if (heads[lo + step - 1] >= high) {
+                n = step;
+                break;
+            }
+            lo += step;
+            n -= step;
+        }
+    }
     while (n > 0) {
         const unsigned half = n / 2;
-        const order_head there = inner_head(inner, lo + half);
-        const bool right = above ? there <= head : there < head;
+        /* A multiplication, not a choice: the comparison's outcome can't be predicted. */
+        const unsigned below = heads[lo + half] < high;
 
-        lo = right ? lo + half + 1 : lo;
-        n = right ? n - half - 1 : half;
+        lo += below * (half + 1);
+        n = below * (n - half - 1) + (1 - below) * half;
+    }
+    while (lo < inner->count && heads[lo] == high && inner->heads_low[lo] < (uint64_t)head) {
+        lo++;
     }
     return lo;
 }
@@ -301,14 +341,25 @@ inner_place(const struct order *order, const struct inner *inner, unsigned level
     if (difference != 0) {
         return difference < 0 ? 0 : inner->count - 1U;
     }
-    const order_head head = key_head16(key, inner->prefix_len);
-    unsigned lo = inner_lower(inner, head, false);
+    return inner_place_within(order, inner, level, key, 0);
+}
 
-    if (lo == inner->count || inner_head(inner, lo) != head) {
+unsigned
+inner_place_within(const struct order *order, const struct inner *inner, unsigned level,
+                   const struct fl_key *key, unsigned from)
+{
+    const order_head head = key_head16(key, inner->prefix_len);
+    unsigned lo = inner_lower(inner, head, from);
+
+    if (lo == inner->count || inner->heads_high[lo] != (uint64_t)(head >> 64) ||
+        inner_head(inner, lo) != head) {
         return lo - 1;
     }
-    unsigned hi = inner_lower(inner, head, true);
+    unsigned hi = lo + 1;
 
+    while (hi < inner->count && inner_head(inner, hi) == head) {
+        hi++;
+    }
     /* Tied: the last child whose smallest key is not above `key`. */
     while (lo < hi) {
         const unsigned mid = (lo + hi) / 2;
@@ -351,7 +402,7 @@ inner_sharpen(const struct order *order, struct inner *inner, unsigned level)
         return;
     }
     const unsigned len = prefix_common(&first, &last);
-    uint64_t heads[ORDER_INNER_CHILDREN][2];
+    order_head heads[ORDER_INNER_CHILDREN];
 
     if (len <= inner->prefix_len) {
         return;
@@ -362,10 +413,11 @@ inner_sharpen(const struct order *order, struct inner *inner, unsigned level)
         if (!order_min_key(order, inner->children[i], level - 1, &key)) {
             return;
         }
-        heads[i][0] = key_head8(&key, len);
-        heads[i][1] = key_head8(&key, len + 8);
+        heads[i] = key_head16(&key, len);
     }
-    memcpy(&inner->heads[1], &heads[1], (inner->count - 1U) * sizeof(heads[0]));
+    for (unsigned i = 1; i < inner->count; i++) {
+        inner_set_head(inner, i, heads[i]);
+    }
     for (unsigned i = 0; i < len; i++) {
         inner->prefix[i] = key_byte(&first, i);
     }

@@ -48,18 +48,6 @@ slot_space(struct leaf *leaf, unsigned place)
 }
 
 static void
-leaf_prefetch(const struct order *order, uint32_t node)
-{
-    if (node != 0) {
-        const char *bytes = (const char *)order_leaf(order, node);
-
-        for (unsigned i = 0; i < ORDER_LEAF_BYTES; i += 64) {
-            __builtin_prefetch(bytes + i);
-        }
-    }
-}
-
-static void
 leaf_prefetch_words(const struct order *order, const struct leaf *leaf)
 {
     for (unsigned i = 0; i < leaf->count; i++) {
@@ -80,7 +68,7 @@ order_walk_forward(const struct order *order, const struct walk *walk, uint32_t 
     for (; node != 0; place = 0) {
         struct leaf *leaf = order_leaf(order, node);
 
-        leaf_prefetch(order, leaf->next);
+        order_prefetch_leaf(order, leaf->next);
         leaf_prefetch_words(order, leaf);
         for (unsigned i = place; i < leaf->count; i++) {
             if (slot_space(leaf, i) != walk->space ||
@@ -100,7 +88,7 @@ order_walk_backward(const struct order *order, const struct walk *walk, uint32_t
     while (node != 0) {
         struct leaf *leaf = order_leaf(order, node);
 
-        leaf_prefetch(order, leaf->prev);
+        order_prefetch_leaf(order, leaf->prev);
         leaf_prefetch_words(order, leaf);
         for (unsigned i = place; i-- > 0;) {
             if (slot_space(leaf, i) != walk->space ||
@@ -201,9 +189,14 @@ order_random(struct order *order, uint8_t space, uint64_t random)
 uint64_t
 order_dram_bytes(const struct order *order)
 {
+    const uint64_t added = atomic_load_explicit(&order->ring_tail, memory_order_relaxed);
+    const uint64_t batch = added < ORDER_BATCH ? added : ORDER_BATCH;
+
+    /* Of ring and batch what has been touched. */
     return arena_dram_bytes(&order->leaves) + arena_dram_bytes(&order->inners) +
            (uint64_t)atomic_load_explicit(&order->entries->words.next, memory_order_relaxed) / 8 +
-           ORDER_RING * sizeof(order->ring[0]) + sizeof(*order->batch) + sizeof(*order);
+           (added < ORDER_RING ? added : ORDER_RING) * sizeof(order->ring[0]) +
+           batch * (sizeof(*order->batch) / ORDER_BATCH) + sizeof(*order);
 }
 
 /* ---- checking ---- */
