@@ -8,8 +8,9 @@
 #include <string.h>
 
 enum {
-    TYPES_MAX = 16,        /* more than servers have; the rest is not told apart */
-    STEPS_PER_PAUSE = 100, /* of -i */
+    TYPES_MAX = 16,       /* more than servers have; the rest is not told apart */
+    KEYS_PER_STEP = 100,  /* three round trips each: few enough, and no long stop for the server */
+    STEPS_PER_PAUSE = 10, /* of -i */
 };
 
 struct big_type {
@@ -222,7 +223,7 @@ keys_expected(struct session *session)
 static bool
 run_steps(struct big_run *run)
 {
-    struct scan scan = {.session = run->session};
+    struct scan scan = {.session = run->session, .count = KEYS_PER_STEP};
     struct fl_client_reply *reply;
     const struct fl_client_reply *keys;
     bool failed;
