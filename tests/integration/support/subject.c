@@ -10,32 +10,18 @@
 
 enum { FLAGS_MAX = 48, PATH_BYTES = 64, LINE_BYTES = 256 };
 
-void
-subject_launch(struct subject *subject, const char *program, const char *const *flags)
+static void
+launch(struct subject *subject, const char *const *argv)
 {
-    char *argv[FLAGS_MAX] = {0};
-    size_t argc = 0;
-
     *subject = (struct subject){.child.out_fd = -1};
-    argv[argc++] = (char *)(uintptr_t)program;
-    argv[argc++] = (char *)(uintptr_t) "--port";
-    argv[argc++] = (char *)(uintptr_t) "0";
-    for (size_t i = 0; flags[i] != NULL; i++) {
-        if (argc == FLAGS_MAX - 1) {
-            die("too many flags for %s", program);
-        }
-        argv[argc++] = (char *)(uintptr_t)flags[i];
-    }
-    child_start(&subject->child, argv);
+    child_start(&subject->child, (char *const *)(uintptr_t)argv);
 }
 
-void
-subject_start(struct subject *subject, const char *program, const char *const *flags,
-              unsigned timeout_ms)
+static void
+wait_ready(struct subject *subject, const char *program, unsigned timeout_ms)
 {
     static const char ready[] = "ready on 127.0.0.1 port ";
 
-    subject_launch(subject, program, flags);
     /* A line is written by one write(): once its beginning is there, so is the port. */
     if (!child_expect(&subject->child, "ready on 127.0.0.1", timeout_ms, subject->log,
                       sizeof(subject->log))) {
@@ -48,6 +34,36 @@ subject_start(struct subject *subject, const char *program, const char *const *f
         die("%s names no port:\n%s", program, subject->log);
     }
     subject->port = (uint16_t)port;
+}
+
+void
+subject_launch(struct subject *subject, const char *program, const char *const *flags)
+{
+    const char *argv[FLAGS_MAX] = {program, "--port", "0"};
+    size_t argc = 3;
+
+    for (size_t i = 0; flags[i] != NULL; i++) {
+        if (argc == FLAGS_MAX - 1) {
+            die("too many flags for %s", program);
+        }
+        argv[argc++] = flags[i];
+    }
+    launch(subject, argv);
+}
+
+void
+subject_start(struct subject *subject, const char *program, const char *const *flags,
+              unsigned timeout_ms)
+{
+    subject_launch(subject, program, flags);
+    wait_ready(subject, program, timeout_ms);
+}
+
+void
+subject_start_under(struct subject *subject, const char *const *argv, unsigned timeout_ms)
+{
+    launch(subject, argv);
+    wait_ready(subject, argv[0], timeout_ms);
 }
 
 void

@@ -24,7 +24,10 @@ struct subject {
 void subject_start(struct subject *subject, const char *program, const char *const *flags,
                    unsigned timeout_ms);
 
-/* The same without waiting: subject->port is not known. */
+/* The same with a command line of the caller's: a tracer or limits before the server, `--port 0` among its flags. */
+void subject_start_under(struct subject *subject, const char *const *argv, unsigned timeout_ms);
+
+/* subject_start() without waiting: subject->port is not known. */
 void subject_launch(struct subject *subject, const char *program, const char *const *flags);
 
 /* Ask it to end by SIGTERM; aborts, with its words, unless it ends by exit(0) within `timeout_ms`. */
