@@ -32,31 +32,44 @@ class Server:
 
     def __init__(self, name, command, folder):
         self.name = name
-        self.port = free_port()
         self.folder = folder
         self.log_path = os.path.join(folder, "log")
-        with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen(
-                [part.replace("{port}", str(self.port)) for part in command],
-                stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=folder)
-        self._wait()
+        for last in (False, False, True):
+            self.port = free_port()
+            with open(self.log_path, "wb") as log:
+                self.process = subprocess.Popen(
+                    [part.replace("{port}", str(self.port)) for part in command],
+                    stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=folder)
+            if self._answers():
+                return
+            # Somebody else may have taken the port in between: try another one.
+            text = self.log()
+            self._end()
+            if last:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise RuntimeError("%s didn't answer within %d s:\n%s" % (name, START_S, text))
 
-    def _wait(self):
+    def _answers(self):
         until = time.monotonic() + START_S
-        while time.monotonic() < until:
-            if self.process.poll() is not None:
-                raise RuntimeError("%s ended at once:\n%s" % (self.name, self.log()))
+        while time.monotonic() < until and self.process.poll() is None:
             try:
                 connection = Connection(self.port, timeout_s=5)
                 answer = connection.call("PING")
                 connection.close()
-                if answer == b"PONG" or bytes(answer or b"") == b"PONG":
-                    return
+                if bytes(answer or b"") == b"PONG":
+                    return self.process.poll() is None
             except (OSError, EOFError):
                 time.sleep(0.02)
-        text = self.log()
-        self.stop()
-        raise RuntimeError("%s didn't answer within %d s:\n%s" % (self.name, START_S, text))
+        return False
+
+    def _end(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(timeout=STOP_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
 
     def log(self):
         with open(self.log_path, "r", errors="replace") as log:
@@ -65,22 +78,11 @@ class Server:
     def connect(self):
         return Connection(self.port)
 
-    def cpu_s(self):
-        """Processor time the server has used so far, its threads included."""
-        with open("/proc/%d/stat" % self.process.pid) as stat:
-            fields = stat.read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self):
         """End it by SIGTERM. Both kinds of server then exit 0; a sanitizer that found something doesn't."""
         running = self.process.poll() is None
-        if running:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(timeout=STOP_S)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        self._end()
         text = self.log()
         shutil.rmtree(self.folder, ignore_errors=True)
         if not running or self.process.returncode != 0:

@@ -114,17 +114,18 @@ def latency(port):
 def prompt(port):
     """The prompt asks COMMAND DOCS for the hints that it shows while one types."""
     with Terminal(port) as terminal:
-        terminal.read_until(b"> ")
+        # What is typed before the prompt is there again is thrown away.
+        terminal.read_until(rb"\d> ")
         terminal.type(b"SET key ")
         terminal.read_until(b"value")  # the hint for the next argument
         terminal.type(b"typed\r")
-        terminal.read_until(b"OK")
+        terminal.read_until(rb"OK[^>]*\d> ")
         terminal.type(b"help getdel\r")
-        terminal.read_until(b"group:")
+        terminal.read_until(rb"group:[^>]*\d> ")
         terminal.type(b"multi\r")
-        terminal.read_until(rb"\(TX\)")
+        terminal.read_until(rb"OK[^>]*\(TX\)> ")
         terminal.type(b"discard\r")
-        terminal.read_until(b"OK")
+        terminal.read_until(rb"OK[^>]*\d> ")
 
 
 def benchmark(port):
