@@ -1,85 +1,16 @@
-#include "tests/unit/server/fake_store.h"
+#include "tests/unit/server/fake_internal.h"
 
 #include "base/fail.h"
 
 #include <faultline/batch.h>
-#include <faultline/cursor.h>
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum {
-    FAKE_ENTRIES_MAX = 8192,
-    FAKE_UNDO_MAX = 16384,
-    FAKE_BLOCKS_MAX = 65536,
-    FAKE_INLINE_BYTES_MAX = 256 * 1024,
-};
-
-#define PENDING UINT64_MAX
-
-struct version {
-    bool exists;
-    uint8_t type;
-    struct fl_bytes value;
-    uint64_t deadline_ms;
-    uint64_t lsn;
-    uint64_t ticket;
-};
-
-struct entry {
-    struct fl_bytes key;
-    uint8_t space;
-    struct version durable;
-    struct version latest;
-};
-
-struct undo {
-    struct entry *entry;
-    struct version before;
-};
-
-struct fl_store {
-    struct entry *entries[FAKE_ENTRIES_MAX];
-    size_t entries_count;
-    struct undo undo[FAKE_UNDO_MAX];
-    size_t undo_count;
-    void *blocks[FAKE_BLOCKS_MAX]; /* all memory, given back at the end: views never dangle */
-    size_t blocks_count;
-    uint64_t lsn;
-    uint64_t ticket_last;
-    uint64_t ticket_durable;
-    uint64_t now_ms;
-    uint64_t puts_left;
-    bool holds;
-    bool failed;
-    int event_fd;
-    unsigned submits;
-    unsigned views;
-    unsigned blobs;
-};
-
-struct fl_batch {
-    struct fl_store *store;
-};
-
-struct fl_blob {
-    struct fl_store *store;
-    char *ptr;
-    size_t len;
-    size_t cap;
-};
-
-struct fl_cursor {
-    struct fl_store *store;
-    uint8_t space;
-    struct fl_bytes prefix;
-    struct entry *at;
-};
-
-static void *
-store_alloc(struct fl_store *store, size_t bytes)
+void *
+fake_alloc(struct fl_store *store, size_t bytes)
 {
     void *block = calloc(1, bytes > 0 ? bytes : 1);
 
@@ -91,7 +22,7 @@ store_alloc(struct fl_store *store, size_t bytes)
 static struct fl_bytes
 store_copy(struct fl_store *store, const void *ptr, size_t len)
 {
-    void *copy = store_alloc(store, len);
+    void *copy = fake_alloc(store, len);
 
     if (len > 0) {
         memcpy(copy, ptr, len);
@@ -198,8 +129,8 @@ fake_store_blobs(const struct fl_store *store)
 
 /* ---- entries ---- */
 
-static int
-entry_compare(const struct entry *entry, uint8_t space, struct fl_bytes key)
+int
+fake_entry_compare(const struct entry *entry, uint8_t space, struct fl_bytes key)
 {
     const size_t common = entry->key.len < key.len ? entry->key.len : key.len;
 
@@ -212,12 +143,12 @@ entry_compare(const struct entry *entry, uint8_t space, struct fl_bytes key)
 }
 
 /* The place of the first entry that isn't before the key. */
-static size_t
-entry_seek(const struct fl_store *store, uint8_t space, struct fl_bytes key)
+size_t
+fake_entry_seek(const struct fl_store *store, uint8_t space, struct fl_bytes key)
 {
     size_t at = 0;
 
-    while (at < store->entries_count && entry_compare(store->entries[at], space, key) < 0) {
+    while (at < store->entries_count && fake_entry_compare(store->entries[at], space, key) < 0) {
         at++;
     }
     return at;
@@ -227,13 +158,14 @@ static struct entry *
 entry_of(struct fl_store *store, struct fl_key key)
 {
     const struct fl_bytes bytes = fl_bytes(key.ptr, key.len);
-    const size_t at = entry_seek(store, key.space, bytes);
+    const size_t at = fake_entry_seek(store, key.space, bytes);
 
-    if (at < store->entries_count && entry_compare(store->entries[at], key.space, bytes) == 0) {
+    if (at < store->entries_count &&
+        fake_entry_compare(store->entries[at], key.space, bytes) == 0) {
         return store->entries[at];
     }
     FL_ASSERT(store->entries_count < FAKE_ENTRIES_MAX);
-    struct entry *entry = store_alloc(store, sizeof(*entry));
+    struct entry *entry = fake_alloc(store, sizeof(*entry));
 
     entry->key = store_copy(store, key.ptr, key.len);
     entry->space = key.space;
@@ -244,18 +176,18 @@ entry_of(struct fl_store *store, struct fl_key key)
     return entry;
 }
 
-static bool
-version_lives(const struct fl_store *store, const struct version *version)
+bool
+fake_version_lives(const struct fl_store *store, const struct version *version)
 {
     return version->exists && (version->deadline_ms == 0 || version->deadline_ms > store->now_ms);
 }
 
-static fl_status
-version_view(struct fl_store *store, const struct version *version, struct fl_view *view)
+fl_status
+fake_version_view(struct fl_store *store, const struct version *version, struct fl_view *view)
 {
     memset(view, 0, sizeof(*view));
     view->ticket = version->ticket > store->ticket_durable ? version->ticket : 0;
-    if (!version_lives(store, version)) {
+    if (!fake_version_lives(store, version)) {
         return FL_NOT_FOUND;
     }
     view->value = version->value;
@@ -333,7 +265,7 @@ fl_prefetch(struct fl_store *store, struct fl_key key)
 fl_status
 fl_get_view(struct fl_store *store, struct fl_key key, struct fl_view *view)
 {
-    return version_view(store, &entry_of(store, key)->durable, view);
+    return fake_version_view(store, &entry_of(store, key)->durable, view);
 }
 
 void
@@ -395,9 +327,9 @@ fl_blob_create(struct fl_store *store, size_t len, struct fl_blob **out)
     if (store->puts_left == 0) {
         return FL_FAIL(FL_NO_SPACE, "full");
     }
-    struct fl_blob *blob = store_alloc(store, sizeof(*blob));
+    struct fl_blob *blob = fake_alloc(store, sizeof(*blob));
 
-    *blob = (struct fl_blob){.store = store, .ptr = store_alloc(store, len), .cap = len};
+    *blob = (struct fl_blob){.store = store, .ptr = fake_alloc(store, len), .cap = len};
     store->blobs++;
     *out = blob;
     return FL_OK;
@@ -425,7 +357,7 @@ fl_blob_discard(struct fl_blob *blob)
 fl_status
 fl_batch_create(struct fl_store *store, struct fl_batch **out)
 {
-    struct fl_batch *batch = store_alloc(store, sizeof(*batch));
+    struct fl_batch *batch = fake_alloc(store, sizeof(*batch));
 
     batch->store = store;
     *out = batch;
@@ -479,7 +411,7 @@ fl_batch_clear(struct fl_batch *batch)
 fl_status
 fl_batch_get_view(struct fl_batch *batch, struct fl_key key, struct fl_view *view)
 {
-    return version_view(batch->store, &entry_of(batch->store, key)->latest, view);
+    return fake_version_view(batch->store, &entry_of(batch->store, key)->latest, view);
 }
 
 static fl_status
@@ -488,7 +420,7 @@ put(struct fl_store *store, struct fl_key key, struct fl_bytes value,
 {
     static const struct fl_put_options none = {0};
     struct entry *entry = entry_of(store, key);
-    const bool lives = version_lives(store, &entry->latest);
+    const bool lives = fake_version_lives(store, &entry->latest);
 
     options = options != NULL ? options : &none;
     if (store->failed) {
@@ -538,7 +470,7 @@ fl_batch_put_from(struct fl_batch *batch, struct fl_key to, struct fl_key from,
     const struct version version = entry_of(batch->store, from)->latest;
     const struct fl_put_options same = {.deadline_ms = version.deadline_ms, .type = version.type};
 
-    if (!version_lives(batch->store, &version)) {
+    if (!fake_version_lives(batch->store, &version)) {
         return FL_NOT_FOUND;
     }
     return put(batch->store, to, version.value, options != NULL ? options : &same);
@@ -549,7 +481,7 @@ fl_batch_delete(struct fl_batch *batch, struct fl_key key)
 {
     struct entry *entry = entry_of(batch->store, key);
 
-    if (!version_lives(batch->store, &entry->latest)) {
+    if (!fake_version_lives(batch->store, &entry->latest)) {
         return FL_NOT_FOUND;
     }
     entry_change(batch->store, entry, (struct version){0});
@@ -597,109 +529,4 @@ fl_status
 fl_commit_status(struct fl_store *store)
 {
     return store->failed ? FL_FAIL(FL_IO, "the medium is gone") : FL_OK;
-}
-
-/* ---- cursors ---- */
-
-fl_status
-fl_cursor_open(struct fl_store *store, const struct fl_cursor_options *options,
-               struct fl_cursor **out)
-{
-    struct fl_cursor *cursor = store_alloc(store, sizeof(*cursor));
-
-    *cursor =
-        (struct fl_cursor){.store = store, .space = options->space, .prefix = options->prefix};
-    *out = cursor;
-    return FL_OK;
-}
-
-void
-fl_cursor_close(struct fl_cursor *cursor)
-{
-    cursor->at = NULL;
-}
-
-static bool
-cursor_counts(const struct fl_cursor *cursor, const struct entry *entry)
-{
-    return entry->space == cursor->space && version_lives(cursor->store, &entry->durable) &&
-           entry->key.len >= cursor->prefix.len &&
-           (cursor->prefix.len == 0 ||
-            memcmp(entry->key.ptr, cursor->prefix.ptr, cursor->prefix.len) == 0);
-}
-
-/* The first that counts from place `at` on; backwards a place past SIZE_MAX ends it. */
-static fl_status
-cursor_move(struct fl_cursor *cursor, size_t at, bool forward)
-{
-    cursor->at = NULL;
-    while (at < cursor->store->entries_count) {
-        if (cursor_counts(cursor, cursor->store->entries[at])) {
-            cursor->at = cursor->store->entries[at];
-            return FL_OK;
-        }
-        at += forward ? 1 : SIZE_MAX;
-    }
-    return FL_END;
-}
-
-fl_status
-fl_cursor_first(struct fl_cursor *cursor)
-{
-    return cursor_move(cursor, 0, true);
-}
-
-fl_status
-fl_cursor_last(struct fl_cursor *cursor)
-{
-    return cursor_move(cursor, cursor->store->entries_count - 1, false);
-}
-
-fl_status
-fl_cursor_seek(struct fl_cursor *cursor, struct fl_bytes key)
-{
-    return cursor_move(cursor, entry_seek(cursor->store, cursor->space, key), true);
-}
-
-fl_status
-fl_cursor_seek_before(struct fl_cursor *cursor, struct fl_bytes key)
-{
-    size_t at = entry_seek(cursor->store, cursor->space, key);
-
-    if (at == cursor->store->entries_count ||
-        entry_compare(cursor->store->entries[at], cursor->space, key) != 0) {
-        at--;
-    }
-    return cursor_move(cursor, at, false);
-}
-
-fl_status
-fl_cursor_next(struct fl_cursor *cursor)
-{
-    return cursor_move(cursor, entry_seek(cursor->store, cursor->space, cursor->at->key) + 1, true);
-}
-
-fl_status
-fl_cursor_prev(struct fl_cursor *cursor)
-{
-    return cursor_move(cursor, entry_seek(cursor->store, cursor->space, cursor->at->key) - 1,
-                       false);
-}
-
-struct fl_bytes
-fl_cursor_key(const struct fl_cursor *cursor)
-{
-    return cursor->at != NULL ? cursor->at->key : fl_bytes(NULL, 0);
-}
-
-fl_status
-fl_cursor_view(struct fl_cursor *cursor, struct fl_view *view)
-{
-    const fl_status status = version_view(cursor->store, &cursor->at->durable, view);
-
-    if (status == FL_OK) {
-        cursor->store->views--; /* It is the cursor's own. */
-        view->guard = NULL;
-    }
-    return status;
 }
