@@ -252,8 +252,9 @@ refuse_arity(struct call *call)
 
         txn_clear(txn);
         watch_remove_all(&call->server->watches, txn);
-        reply_error(call, "EXECABORT Transaction discarded because of: wrong number of arguments for "
-                          "'exec' command");
+        reply_error(call,
+                    "EXECABORT Transaction discarded because of: wrong number of arguments for "
+                    "'exec' command");
     } else {
         reply_wrong_arity(call);
     }
