@@ -7,6 +7,7 @@
 
 enum {
     TICK_MS = 50,
+    INDEX_STEPS = 64,      /* calls of index_maintain() between other work */
     ROOM_WAIT_MS = 2000,   /* how long a writer waits for the cleaner on a full store */
     PRESSURE_WAIT_MS = 20, /* and each commit when dead space is near its limit */
 };
@@ -20,6 +21,18 @@ unblock(void *context, uint32_t block, struct log_segment *segment, uint64_t byt
     segment->blocked = false;
 }
 
+/* New keys into their places in the order, so that neither writers nor scans have to. */
+static bool
+index_step(struct engine *engine)
+{
+    bool did = false;
+
+    for (unsigned i = 0; i < INDEX_STEPS && index_maintain(engine->index) > 0; i++) {
+        did = true;
+    }
+    return did;
+}
+
 fl_status
 engine_maintain(struct engine *engine)
 {
@@ -28,6 +41,7 @@ engine_maintain(struct engine *engine)
     if (atomic_exchange(&engine->unblock, false)) {
         log_segments_visit(engine->log, NULL, unblock);
     }
+    did |= index_step(engine);
     did |= engine_expire_step(engine);
     did |= engine_clean_step(engine);
     did |= engine_free_step(engine);
