@@ -1,10 +1,11 @@
 /* Kind dax: blocks that come and go under MAP_SYNC.
  *
- * ftruncate() and every punch, on XFS every fallocate() as well, take away the page-table entries of the whole file,
- * not of the range (measured on Linux 6.1, ext4 and XFS): every later store anywhere would take a page fault, if none
- * that commits. So growth uses neither: blocks are had by writing zeros, which extends the file and tells of a full disk
- * by errno, then their metadata is made durable by populating them through the mapping. Where the entries are lost all the
- * same, the blocks that are being stored to get theirs back at once.
+ * ftruncate() and every punch, on XFS every fallocate() as well, take away the page-table entries of the
+ * whole file, not of the range (measured on Linux 6.1, ext4 and XFS): every later store anywhere would take
+ * a page fault, if none that commits. So growth uses neither: blocks are had by writing zeros, which extends
+ * the file and tells of a full disk by errno, then their metadata is made durable by populating them
+ * through the mapping. Where the entries are lost all the same, the blocks that are being stored to get
+ * theirs back at once.
  */
 #include "storage/nosync/file.h"
 

@@ -103,8 +103,9 @@ nosync_close(struct nosync_map *map)
     }
 }
 
-/* SIGBUS backstop: run `body(context)`; false if a load or store on a mapping of ours raised SIGBUS inside it (no space,
- * media poison). Only with request.sigbus; otherwise it just calls `body`. Threads: any. */
+/* SIGBUS backstop: run `body(context)`; false if a load or store on a mapping of ours raised SIGBUS inside it
+ * (no space, media poison). Only with request.sigbus; otherwise it just calls `body`. What `body` held (locks,
+ * memory) when it was ended is the caller's to know. Threads: any. */
 bool nosync_guard(void (*body)(void *context), void *context);
 
 #endif

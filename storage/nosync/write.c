@@ -20,16 +20,17 @@ file_write_all(int fd, struct iovec *vec, int vec_count, uint64_t off, int flags
             return EIO; /* a file that takes nothing and says nothing */
         }
         off += (uint64_t)n;
-        for (size_t left = (size_t)n; left > 0;) {
-            const size_t step = left < vec->iov_len ? left : vec->iov_len;
+        /* What a short write left over: whole elements first, then a part of one. */
+        size_t done = (size_t)n;
 
-            vec->iov_base = (uint8_t *)vec->iov_base + step;
-            vec->iov_len -= step;
-            left -= step;
-            if (vec->iov_len == 0) {
-                vec++;
-                vec_count--;
-            }
+        while (vec_count > 0 && done >= vec->iov_len) {
+            done -= vec->iov_len;
+            vec++;
+            vec_count--;
+        }
+        if (vec_count > 0 && done > 0) {
+            vec->iov_base = (uint8_t *)vec->iov_base + done;
+            vec->iov_len -= done;
         }
     }
     return 0;

@@ -5,8 +5,8 @@
  *                              KIND plain: through an ordinary shared mapping with the same flushes and
  *                              fences, which is what the no-sync mapping exists to replace.
  *                              Prints the number of each page once its link is durable.
- *   link check PATH            Prints "pages P links L dangling D": P pages from the first on by following the links; of L
- *                              links found in whole pages D lead to no whole page.
+ *   link check PATH            Prints "pages P links L dangling D": P pages from the first on by following
+ *                              the links; of L links found in whole pages D lead to no whole page.
  */
 #include "storage/nosync/nosync.h"
 

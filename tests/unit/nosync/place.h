@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-enum { PLACE_BLOCK = 64 * 1024 };
+#define PLACE_BLOCK UINT64_C(65536)
 
 /* Mount a tmpfs of `bytes` on a fresh directory, seen by this process and its children only and gone with them. Ends
  * the program with 77 where that is not allowed. Call it from main(). */

@@ -21,7 +21,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { BIG_BLOCK = 2 * 1024 * 1024, BLOCKS_MAX = 100 };
+#define BIG_BLOCK (UINT64_C(2) << 20)
+
+enum { BLOCKS_MAX = 100, MIB = 1024 * 1024 };
 
 static const char *place;
 
@@ -39,7 +41,7 @@ setup(void **state)
 
     tmpdir_create_in(&f->dir, place);
     f->request = place_request(tmpdir_join(&f->dir, "heap", f->path), FL_MAPPING_AUTO,
-                               BLOCKS_MAX * (uint64_t)BIG_BLOCK);
+                               BLOCKS_MAX * BIG_BLOCK);
     f->request.map_align = BIG_BLOCK;
     f->request.durability_min = FL_DURABILITY_POWERCUT;
     f->reflink = getenv("FL_TEST_DAX_REFLINK") != NULL;
@@ -126,7 +128,7 @@ static void
 read_only_reads_a_file_of_any_length(void **state)
 {
     struct fixture *f = *state;
-    static const off_t lengths[] = {0, 1, 4096, 5000, 64 * 1024 * 1024, 64 * 1024 * 1024 + 9};
+    static const off_t lengths[] = {0, 1, 4096, 5000, (off_t)64 * MIB, (off_t)64 * MIB + 9};
 
     f->request.mapping = FL_MAPPING_DAX;
     f->request.read_only = true;
@@ -152,18 +154,18 @@ file_of_any_length_can_grow(void **state)
     struct fixture *f = *state;
     const int fd = open(f->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
-    assert_int_equal(pwrite(fd, "odd", 3, 70 * 1024 * 1024), 3);
+    assert_int_equal(pwrite(fd, "odd", 3, (off_t)70 * MIB), 3);
     assert_int_equal(close(fd), 0);
     struct nosync_map *map = place_open(&f->request);
     struct pm pm;
 
-    assert_int_equal(nosync_size_bytes(map), 70 * 1024 * 1024 + 3);
-    assert_memory_equal(map->media.base + 70 * 1024 * 1024, "odd", 3);
-    assert_int_equal(nosync_fault_in(map, 90 * (uint64_t)BIG_BLOCK, BIG_BLOCK), FL_OK);
+    assert_int_equal(nosync_size_bytes(map), UINT64_C(70) * MIB + 3);
+    assert_memory_equal(map->media.base + UINT64_C(70) * MIB, "odd", 3);
+    assert_int_equal(nosync_fault_in(map, 90 * BIG_BLOCK, BIG_BLOCK), FL_OK);
     pm_init(&pm, &map->media);
-    pm_store_u64_nofence(&pm, 90 * (uint64_t)BIG_BLOCK, 5);
+    pm_store_u64_nofence(&pm, 90 * BIG_BLOCK, 5);
     assert_int_equal(pm_drain(&pm), FL_OK);
-    assert_int_equal(nosync_size_bytes(map), 91 * (uint64_t)BIG_BLOCK);
+    assert_int_equal(nosync_size_bytes(map), 91 * BIG_BLOCK);
     nosync_close(map);
 }
 
@@ -249,7 +251,7 @@ growth_costs_transactions_and_commits_none(void **state)
     const long grown = transactions();
     const long faults_grown = faults();
 
-    for (uint64_t off = 0; off < 11 * (uint64_t)BIG_BLOCK; off += 4096) {
+    for (uint64_t off = 0; off < 11 * BIG_BLOCK; off += 4096) {
         pm_write_nofence(&pm, off, record, sizeof(record));
         assert_int_equal(pm_drain(&pm), FL_OK);
     }

@@ -1,7 +1,8 @@
 /* Goal:   on a full filesystem growth is refused with a status, nothing that was there is lost, and growth works
  *         again once there is room: for every kind that the filesystem carries.
- * Method: a filesystem of some MiB of the test's own, tmpfs or ext4 by the first argument, filled by the heap
- *         itself and by a file beside it. Or dax: $FL_TEST_DAX_DIR (skipped without it), all but some MiB of it taken up first.
+ * Method: a filesystem of some MiB of the test's own, tmpfs or ext4 by the first argument, filled by the
+ *         heap itself and by a file beside it. Or dax: $FL_TEST_DAX_DIR (skipped without it), all but some
+ *         MiB of it taken up first.
  */
 #include "place.h"
 #include "tests/lib/die.h"
@@ -18,9 +19,11 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { BLOCK = 256 * 1024, BLOCKS_MAX = 256 };
+#define BLOCK UINT64_C(262144)
 
-static uint64_t place_bytes = 24 * 1024 * 1024;
+enum { BLOCKS_MAX = 256 };
+
+static uint64_t place_bytes = UINT64_C(24) << 20;
 
 static struct tmpdir place;
 
@@ -63,7 +66,7 @@ check_kind(enum fl_mapping mapping)
     char path[TMPDIR_PATH_BYTES];
     char ballast[TMPDIR_PATH_BYTES];
     const struct nosync_request request =
-        place_request(tmpdir_join(&place, "heap", path), mapping, BLOCKS_MAX * (uint64_t)BLOCK);
+        place_request(tmpdir_join(&place, "heap", path), mapping, BLOCKS_MAX * BLOCK);
     struct nosync_map *map = place_open(&request);
     struct pm pm;
     const int fd =
@@ -196,8 +199,7 @@ run_dax(void)
         cmocka_unit_test(volatile_kind_outlives_a_full_filesystem),
     };
 
-    place_bytes =
-        8 * 1024 * 1024; /* faults of 4 KiB take milliseconds each in an emulated machine */
+    place_bytes = UINT64_C(8) << 20; /* an emulated machine is slow */
     place_dax();
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
 

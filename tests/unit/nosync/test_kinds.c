@@ -22,7 +22,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { BLOCKS_MAX = 64, BIG_BLOCK = 2 * 1024 * 1024 };
+#define BIG_BLOCK (UINT64_C(2) << 20)
+
+enum { BLOCKS_MAX = 64 };
 
 static struct {
     enum fl_mapping mapping;
@@ -48,7 +50,7 @@ setup(void **state)
         tmpdir_create_in(&f->dir, subject.parent);
     }
     f->request = place_request(tmpdir_join(&f->dir, "heap", f->path), subject.mapping,
-                               BLOCKS_MAX * (uint64_t)BIG_BLOCK);
+                               BLOCKS_MAX * BIG_BLOCK);
     f->request.map_align = BIG_BLOCK;
     f->map = place_open(&f->request);
     pm_init(&f->pm, &f->map->media);
@@ -136,10 +138,10 @@ fault_in_grows_by_zeros_at_fixed_addresses(void **state)
     }
     assert_ptr_equal(f->map->media.base, base);
     /* Blocks of the file's own bookkeeping may count in. */
-    assert_in_range(nosync_file_bytes(f->map), 40 * (uint64_t)BIG_BLOCK,
-                    40 * (uint64_t)BIG_BLOCK + 256 * 1024);
+    assert_in_range(nosync_file_bytes(f->map), 40 * BIG_BLOCK,
+                    40 * BIG_BLOCK + 256 * UINT64_C(1024));
     reopen(f);
-    assert_int_equal(nosync_size_bytes(f->map), 40 * (uint64_t)BIG_BLOCK);
+    assert_int_equal(nosync_size_bytes(f->map), 40 * BIG_BLOCK);
     for (uint64_t i = 0; i < 40; i++) {
         uint64_t found;
 
@@ -154,11 +156,11 @@ fault_in_with_a_gap_leaves_a_hole(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(nosync_fault_in(f->map, 4 * BIG_BLOCK, BIG_BLOCK), FL_OK);
-    assert_int_equal(nosync_size_bytes(f->map), 5 * (uint64_t)BIG_BLOCK);
-    assert_true(nosync_file_bytes(f->map) < 2 * (uint64_t)BIG_BLOCK);
+    assert_int_equal(nosync_size_bytes(f->map), 5 * BIG_BLOCK);
+    assert_true(nosync_file_bytes(f->map) < 2 * BIG_BLOCK);
     assert_bytes(f->map->media.base, BIG_BLOCK, 0);
     assert_int_equal(nosync_fault_in(f->map, 0, BIG_BLOCK), FL_OK);
-    assert_int_equal(nosync_size_bytes(f->map), 5 * (uint64_t)BIG_BLOCK);
+    assert_int_equal(nosync_size_bytes(f->map), 5 * BIG_BLOCK);
 }
 
 static void
@@ -244,7 +246,7 @@ punch_gives_blocks_back_and_they_can_be_had_again(void **state)
     assert_int_equal(nosync_punch(f->map, BIG_BLOCK, BIG_BLOCK), FL_OK);
     assert_int_equal(nosync_sync_file(f->map), FL_OK);
     assert_int_equal(before - nosync_file_bytes(f->map), BIG_BLOCK);
-    assert_int_equal(nosync_size_bytes(f->map), 3 * (uint64_t)BIG_BLOCK);
+    assert_int_equal(nosync_size_bytes(f->map), 3 * BIG_BLOCK);
     assert_bytes(f->map->media.base, BIG_BLOCK, 1);
     assert_bytes(f->map->media.base + BIG_BLOCK, BIG_BLOCK, 0);
     assert_bytes(f->map->media.base + 2 * BIG_BLOCK, BIG_BLOCK, 1);

@@ -1,6 +1,6 @@
-/* Goal:   the mapping that storage tests stand on tells the truth: it keeps the vtable's contract, fails exactly when it
- *         was told to, records every step before it happens, and ends a program that stores to a block it does not
- *         have.
+/* Goal:   the mapping that storage tests stand on tells the truth: it keeps the vtable's contract, fails
+ *         exactly when it was told to, records every step before it happens, and ends a program that stores
+ *         to a block it does not have.
  * Method: its own calls in each mode; what must end the program does so in a child process.
  */
 #include "tests/lib/mem_map.h"
@@ -19,7 +19,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { BLOCK = 8192, FILE_BYTES = 16 * BLOCK, EVENTS_MAX = 64 };
+#define BLOCK UINT64_C(8192)
+#define FILE_BYTES (16 * BLOCK)
+
+enum { EVENTS_MAX = 64 };
 
 static const enum pm_mode modes[] = {PM_DIRECT, PM_HOOKED, PM_STAGED};
 enum { MODES = sizeof(modes) / sizeof(modes[0]) };
@@ -291,7 +294,7 @@ static void
 store_without_a_block_ends_the_program(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < 2 * MODES; i++) {
+    for (size_t i = 0; i < (size_t)2 * MODES; i++) {
         const bool punched = i >= MODES;
         struct fixture f;
         int status = 0;

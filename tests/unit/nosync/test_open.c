@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SIZE_MAX_BYTES = 64 * PLACE_BLOCK };
+#define SIZE_MAX_BYTES (64 * PLACE_BLOCK)
 
 struct fixture {
     struct tmpdir dir;

@@ -1,8 +1,8 @@
 /* Goal:   a commit to a block that was faulted in overwrites in place: it makes the filesystem's journal commit
  *         nothing. That is what faulting in by real zeros is for.
- * Method: an ext4 of the test's own, whose journal counts its transactions; a thousand commits on faulted blocks beside as
- *         many writes to a hole and to a merely preallocated extent, which must each cost one, so that
- *         the count can be believed.
+ * Method: an ext4 of the test's own, whose journal counts its transactions; some hundred commits on
+ *         faulted blocks beside as many writes to a hole and to a merely preallocated extent, which must
+ *         each cost one, so that the count can be believed.
  */
 #include "place.h"
 #include "tests/lib/die.h"

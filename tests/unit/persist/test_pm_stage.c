@@ -157,24 +157,25 @@ words_in_a_row_are_one_range(void **state)
     assert_int_equal(pm_drain(&f.pm), FL_OK);
     assert_int_equal(f.last_count, 1);
     assert_int_equal(f.through_calls, 0);
-    expect_range(&f, 0, 0, PM_RANGES_MAX * 8, NULL);
+    expect_range(&f, 0, 0, (size_t)PM_RANGES_MAX * 8, NULL);
 }
 
 static void
 full_table_is_written_out_and_covered_by_the_drain(void **state)
 {
+    const uint64_t words = UINT64_C(3) * PM_RANGES_MAX;
     struct fixture f;
 
     (void)state;
     setup(&f);
-    for (uint64_t i = 0; i < 3 * PM_RANGES_MAX; i++) {
+    for (uint64_t i = 0; i < words; i++) {
         pm_store_u64_nofence(&f.pm, i * 16, i + 1);
     }
     assert_true(f.through_calls > 0);
     assert_int_equal(pm_drain(&f.pm), FL_OK);
     assert_true(f.last_all);
-    assert_int_equal(f.through_calls + f.last_count, 3 * PM_RANGES_MAX);
-    for (uint64_t i = 0; i < 3 * PM_RANGES_MAX; i++) {
+    assert_int_equal(f.through_calls + f.last_count, words);
+    for (uint64_t i = 0; i < words; i++) {
         assert_int_equal(f.file[i * 16], i + 1);
     }
     pm_store_u64_nofence(&f.pm, 0, 9);
