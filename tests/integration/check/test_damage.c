@@ -1,0 +1,339 @@
+/* Goal:   whatever is damaged, nothing wrong is served: an open refuses with the place and the remedy, or every key has
+ *         its last value or says FL_CORRUPT - no other value, no older one, no nil for a key that is there. A salvage open
+ *         serves everything that the damage did not hit, and says what it lost.
+ * Method: stores with every kind of record, closed cleanly and not. Each line, sector, page and block of the image is
+ *         zeroed in turn, bytes and bits of it are flipped at random, and it is cut at every block. Each
+ *         damaged image is opened for reading, for salvage and for writing; all keys are compared. What a key's
+ *         place on media is, is asked of the undamaged store. The last commit of a store that was not closed may
+ *         be taken for a torn one: a key apart stands for it. */
+#include <faultline/cursor.h>
+
+#include "storage/api/store.h"
+#include "tests/golden/contents.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { ALL = 63, SEED = 7, LINE = 64, SECTOR = 512, PAGE = 4096 };
+
+/* Where on media a key lives: its frame (of a batch: all of it), its segment's header, its big value. */
+struct place {
+    uint64_t from, to;
+    uint64_t header;
+    uint64_t blob_from, blob_to;
+};
+
+struct subject {
+    struct mem_map *mem;
+    uint8_t *image;
+    uint64_t len;
+    bool closed;
+    struct contents contents;
+    struct place places[CONTENTS_SPACES][CONTENTS_KEYS];
+    uint64_t opens, refused;
+};
+
+struct harm {
+    uint64_t off, len;
+    const char *what;
+};
+
+static fl_status
+open_image(struct subject *s, unsigned flags, struct fl_store **store)
+{
+    struct fl_options options;
+
+    contents_options(&s->contents, &options);
+    options.flags = flags;
+    s->opens++;
+    return store_open_map(mem_map_open(s->mem), &options, store);
+}
+
+static void
+places_find(struct subject *s)
+{
+    const uint8_t *base = mem_map_bytes(s->mem);
+    struct fl_store *store = NULL;
+
+    mem_map_load(s->mem, s->image, s->len);
+    assert_int_equal(open_image(s, FL_OPEN_READ_ONLY, &store), FL_OK);
+    for (unsigned space = 0; space < CONTENTS_SPACES; space++) {
+        for (unsigned i = 0; i < CONTENTS_KEYS; i++) {
+            struct place *place = &s->places[space][i];
+            uint8_t buf[512];
+            const struct fl_key key = contents_key(space, i, buf);
+            const uint64_t hash = engine_hash(store->engine, key);
+            struct log_record record;
+            index_loc loc = 0;
+
+            if (contents_ask(store, space, i, &s->contents.entries[space][i], s->contents.now_ms) !=
+                CONTENTS_RIGHT) {
+                fail_msg("key %u/%u of the undamaged store", space, i);
+            }
+            if (engine_find(store->engine, key, hash, INDEX_LSN_LATEST, s->contents.now_ms, &loc,
+                            &record) != FL_OK) {
+                continue;
+            }
+            uint32_t block = 0;
+
+            place->from = loc & INDEX_LOC_OFF_MASK;
+            assert_non_null(log_segment_at(engine_log(store->engine), place->from, &block));
+            place->header = (uint64_t)block * CONTENTS_BLOCK_BYTES;
+            place->to = (uint64_t)((const uint8_t *)record.value.ptr - base) + record.value.len;
+            if (record.kind == LOG_KIND_PUT_BLOB) {
+                struct log_segment *segment = NULL;
+                struct fl_bytes value;
+
+                assert_int_equal(engine_value(store->engine, loc, &record, &value, &segment),
+                                 FL_OK);
+                place->blob_from = (uint64_t)segment->first * CONTENTS_BLOCK_BYTES;
+                place->blob_to = place->blob_from + segment->blocks * CONTENTS_BLOCK_BYTES;
+            }
+        }
+    }
+    assert_int_equal(fl_close(store), FL_OK);
+}
+
+static void
+subject_create(struct subject *s, unsigned parts, bool closed)
+{
+    const struct mem_map_options options = {.mode = PM_DIRECT, .size_bytes_max = CONTENTS_SIZE_MAX};
+
+    s->mem = mem_map_create(&options);
+    s->closed = closed;
+    s->image = contents_image(&s->contents, parts, SEED, closed, &s->len);
+    places_find(s);
+}
+
+static void
+subject_destroy(struct subject *s)
+{
+    mem_map_destroy(s->mem);
+    free(s->image);
+}
+
+static bool
+overlaps(struct harm harm, uint64_t from, uint64_t to)
+{
+    return harm.off < to && from < harm.off + harm.len;
+}
+
+static bool
+hits(struct harm harm, const struct place *place)
+{
+    return overlaps(harm, place->from, place->to) ||
+           overlaps(harm, place->header, place->header + LINE) ||
+           overlaps(harm, place->blob_from, place->blob_to);
+}
+
+static void
+blame(const struct subject *s, struct harm harm, const char *opened, unsigned space, unsigned i,
+      enum contents_answer answer)
+{
+    static const char *const names[] = {"right", "corrupt", "missing", "wrong"};
+    const struct place *place = &s->places[space][i];
+
+    print_error("%s at %llu, %llu bytes, %s: key %u/%u in frame %llu to %llu, big value %llu to "
+                "%llu: %s\n",
+                harm.what, (unsigned long long)harm.off, (unsigned long long)harm.len, opened,
+                space, i, (unsigned long long)place->from, (unsigned long long)place->to,
+                (unsigned long long)place->blob_from, (unsigned long long)place->blob_to,
+                names[answer]);
+    fail();
+}
+
+/* The last commit of a store that wasn't closed can't be told from a torn one; nor can what one harm hits together
+ * with it. */
+static bool
+is_torn_tail(const struct subject *s, struct harm harm, unsigned space, unsigned i)
+{
+    const struct place *tail = &s->places[0][CONTENTS_TAIL_KEY];
+
+    return !s->closed && overlaps(harm, tail->from, tail->to) && hits(harm, &s->places[space][i]);
+}
+
+/* An open that succeeded: every key has its value, or says that it is damaged. */
+static void
+compare_served(struct subject *s, struct fl_store *store, struct harm harm, const char *opened)
+{
+    for (unsigned space = 0; space < CONTENTS_SPACES; space++) {
+        for (unsigned i = 0; i < CONTENTS_KEYS; i++) {
+            const struct contents_entry *entry = &s->contents.entries[space][i];
+            enum contents_answer answer = contents_ask(store, space, i, entry, s->contents.now_ms);
+
+            if (is_torn_tail(s, harm, space, i)) {
+                const bool lone = space == 0 && i == CONTENTS_TAIL_KEY && answer != CONTENTS_RIGHT;
+
+                answer = lone ? contents_ask(store, space, i, &s->contents.before_tail,
+                                             s->contents.now_ms)
+                              : CONTENTS_RIGHT;
+            }
+            if (answer != CONTENTS_RIGHT &&
+                (answer != CONTENTS_CORRUPT || !hits(harm, &s->places[space][i]))) {
+                blame(s, harm, opened, space, i, answer);
+            }
+        }
+    }
+}
+
+/* A salvage: what was not hit is right; the rest may be older or gone if the store says that it lost something. */
+static void
+compare_salvaged(struct subject *s, struct fl_store *store, struct harm harm)
+{
+    struct fl_stats stats = {.struct_bytes = sizeof(stats)};
+
+    fl_stats(store, &stats);
+    for (unsigned space = 0; space < CONTENTS_SPACES; space++) {
+        for (unsigned i = 0; i < CONTENTS_KEYS; i++) {
+            const struct contents_entry *entry = &s->contents.entries[space][i];
+            const enum contents_answer answer =
+                contents_ask(store, space, i, entry, s->contents.now_ms);
+            const bool may =
+                is_torn_tail(s, harm, space, i) ||
+                (stats.lost_ranges > 0 &&
+                 (hits(harm, &s->places[space][i]) || !contents_alive(entry, s->contents.now_ms)));
+
+            if (answer != CONTENTS_RIGHT && !may &&
+                (answer != CONTENTS_CORRUPT || !hits(harm, &s->places[space][i]))) {
+                blame(s, harm, "salvage", space, i, answer);
+            }
+        }
+    }
+}
+
+static void
+check_refusal(struct subject *s, fl_status status, struct harm harm)
+{
+    s->refused++;
+    if (status != FL_CORRUPT) {
+        print_error("%s at %llu, %llu bytes: %s: %s\n", harm.what, (unsigned long long)harm.off,
+                    (unsigned long long)harm.len, fl_status_name(status), fl_last_error());
+    }
+    assert_int_equal(status, FL_CORRUPT);
+    assert_true(strpbrk(fl_last_error(), "0123456789") != NULL ||
+                strstr(fl_last_error(), "superblock") != NULL);
+}
+
+/* The damaged image is in place: open it in the three ways. Opening for writing comes last: it changes the image. */
+static void
+check_opens(struct subject *s, struct harm harm)
+{
+    struct fl_store *store = NULL;
+    fl_status status = open_image(s, FL_OPEN_READ_ONLY, &store);
+
+    if (status == FL_OK) {
+        compare_served(s, store, harm, "read-only");
+        assert_int_equal(fl_close(store), FL_OK);
+    } else {
+        check_refusal(s, status, harm);
+    }
+    status = open_image(s, FL_OPEN_READ_ONLY | FL_OPEN_SALVAGE, &store);
+    if (status == FL_OK) {
+        compare_salvaged(s, store, harm);
+        assert_int_equal(fl_close(store), FL_OK);
+    } else {
+        check_refusal(s, status, harm);
+    }
+    status = open_image(s, 0, &store);
+    if (status != FL_OK) {
+        check_refusal(s, status, harm);
+        return;
+    }
+    compare_served(s, store, harm, "read-write");
+    while (fl_maintain(store) == FL_OK) {
+    }
+    assert_int_equal(fl_close(store), FL_OK);
+    assert_int_equal(open_image(s, FL_OPEN_READ_ONLY, &store), FL_OK);
+    compare_served(s, store, harm, "reopened");
+    assert_int_equal(fl_close(store), FL_OK);
+}
+
+/* ---- the harms ---- */
+
+static void
+check_zeroed(struct subject *s, uint64_t unit, uint64_t every)
+{
+    for (uint64_t off = 0; off < s->len; off += unit * every) {
+        const struct harm harm = {off, unit, "zeroed"};
+        uint8_t *bytes = mem_map_bytes(s->mem);
+
+        mem_map_load(s->mem, s->image, s->len);
+        memset(bytes + off, 0, unit);
+        check_opens(s, harm);
+    }
+}
+
+static void
+check_flipped(struct subject *s, unsigned rounds)
+{
+    struct rng rng = rng_seeded(11);
+
+    for (unsigned round = 0; round < rounds; round++) {
+        const struct harm harm = {rng_below(&rng, s->len), 1, "flipped"};
+        uint8_t *bytes = mem_map_bytes(s->mem);
+
+        mem_map_load(s->mem, s->image, s->len);
+        bytes[harm.off] ^=
+            (uint8_t)(round % 3 == 0 ? 1 + rng_below(&rng, 255) : 1u << rng_below(&rng, 8));
+        check_opens(s, harm);
+    }
+}
+
+static void
+check_cut(struct subject *s)
+{
+    for (uint64_t end = PAGE; end < s->len; end += PAGE) {
+        const struct harm harm = {end, s->len - end, "cut"};
+
+        mem_map_load(s->mem, s->image, end);
+        check_opens(s, harm);
+    }
+}
+
+static void
+check_all(struct subject *s, unsigned parts, bool closed)
+{
+    subject_create(s, parts, closed);
+    check_zeroed(s, LINE, closed ? 2 : 3);
+    check_zeroed(s, SECTOR, 1);
+    check_zeroed(s, PAGE, 1);
+    check_flipped(s, 800);
+    check_cut(s);
+    print_message("%llu bytes, %llu opens, %llu refused\n", (unsigned long long)s->len,
+                  (unsigned long long)s->opens, (unsigned long long)s->refused);
+    subject_destroy(s);
+}
+
+static void
+damage_of_a_closed_store_serves_nothing_wrong(void **state)
+{
+    static struct subject subject;
+
+    (void)state;
+    check_all(&subject, ALL, true);
+}
+
+static void
+damage_of_a_killed_store_serves_nothing_wrong(void **state)
+{
+    static struct subject subject;
+
+    (void)state;
+    check_all(&subject, ALL, false);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(damage_of_a_closed_store_serves_nothing_wrong),
+        cmocka_unit_test(damage_of_a_killed_store_serves_nothing_wrong),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
