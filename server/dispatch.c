@@ -4,61 +4,14 @@
 #include "proto/command_table.h"
 #include "server/commit.h"
 #include "server/conn.h"
+#include "server/group.h"
 #include "server/server.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    /* requests parsed, and their keys prefetched, before the first is run */
-    DISPATCH_GROUP_MAX = 16,
-    DISPATCH_ARGS_MIN = 1024,
-    DISPATCH_QUOTED_BYTES_MAX = 128, /* of a client's words in an error */
-};
-
-struct request {
-    const struct command *command; /* NULL: unknown */
-    unsigned args;                 /* its first slot in dispatch.args */
-    unsigned argc;
-    size_t end; /* offset behind it in the buffer */
-};
-
-struct dispatch {
-    struct request requests[DISPATCH_GROUP_MAX];
-    unsigned requests_count;
-    /* why parsing ended: FL_OK (the group is full), FL_AGAIN, FL_PROTOCOL, FL_NO_MEMORY */
-    fl_status status;
-    size_t parsed; /* bytes of requests that ask for nothing, when there are none that ask */
-    unsigned args_cap;
-    struct fl_bytes *args;
-};
-
-fl_status
-dispatch_create(struct dispatch **out)
-{
-    struct dispatch *dispatch = calloc(1, sizeof(*dispatch));
-
-    if (dispatch != NULL) {
-        dispatch->args = calloc(DISPATCH_ARGS_MIN, sizeof(*dispatch->args));
-        dispatch->args_cap = DISPATCH_ARGS_MIN;
-    }
-    if (dispatch == NULL || dispatch->args == NULL) {
-        free(dispatch);
-        return FL_FAIL(FL_NO_MEMORY, "dispatcher");
-    }
-    *out = dispatch;
-    return FL_OK;
-}
-
-void
-dispatch_destroy(struct dispatch *dispatch)
-{
-    if (dispatch != NULL) {
-        free(dispatch->args);
-        free(dispatch);
-    }
-}
+enum { DISPATCH_QUOTED_BYTES_MAX = 128 }; /* of a client's words in an error */
 
 const struct command_handler *
 dispatch_handler(const struct command *command)
@@ -69,125 +22,6 @@ dispatch_handler(const struct command *command)
         handler = &command_handlers[command->container];
     }
     return handler;
-}
-
-/* ---- parsing a group ---- */
-
-/* False: there is no room for its arguments in this group. */
-static bool
-group_add(struct dispatch *dispatch, const struct command_table *commands,
-          const struct resp_parser *parser, char *request, size_t end)
-{
-    const unsigned count = dispatch->requests_count;
-    const unsigned first =
-        count == 0 ? 0 : dispatch->requests[count - 1].args + dispatch->requests[count - 1].argc;
-
-    if (parser->argc > dispatch->args_cap - first) {
-        if (count > 0) {
-            return false;
-        }
-        struct fl_bytes *args = realloc(dispatch->args, parser->argc * sizeof(*args));
-
-        if (args == NULL) {
-            dispatch->status = FL_NO_MEMORY;
-            return false;
-        }
-        dispatch->args = args;
-        dispatch->args_cap = parser->argc;
-    }
-    struct fl_bytes *const args = &dispatch->args[first];
-
-    for (unsigned i = 0; i < parser->argc; i++) {
-        const struct resp_arg arg = parser->argv[i];
-
-        args[i] = fl_bytes(arg.off == RESP_ARG_STREAMED ? NULL : request + arg.off, arg.len);
-    }
-    dispatch->requests[count] =
-        (struct request){.command = command_find(commands, args[0].ptr, args[0].len),
-                         .args = first,
-                         .argc = parser->argc,
-                         .end = end};
-    dispatch->requests_count = count + 1;
-    return true;
-}
-
-/* The last request of a group must end it if it may change how the next ones are to be read, or
- * is of a kind whose keys nobody prefetches anyway. */
-static bool
-group_ends_with(const struct dispatch *dispatch)
-{
-    const struct request *last = &dispatch->requests[dispatch->requests_count - 1];
-
-    return dispatch->requests_count == DISPATCH_GROUP_MAX || last->command == NULL ||
-           last->command->keys_count == 0;
-}
-
-static void
-group_parse(struct dispatch *dispatch, struct conn *conn, char *buf, size_t len)
-{
-    struct resp_parser *const parser = &conn->in.parser;
-    size_t pos = 0;
-
-    dispatch->requests_count = 0;
-    dispatch->parsed = 0;
-    dispatch->status = FL_OK;
-    while (pos < len) {
-        if (dispatch->requests_count > 0 && buf[pos] != '*') {
-            return; /* An inline request is unquoted in place: it must not be parsed twice. */
-        }
-        const struct resp_parser before = *parser;
-
-        dispatch->status = resp_parse(parser, buf + pos, len - pos);
-        if (dispatch->status != FL_OK) {
-            if (dispatch->requests_count > 0) {
-                /* Whether it is come to depends on the ones before it. What it has for slots
-                 * stays. */
-                struct resp_arg *const argv = parser->argv;
-                const uint32_t slots = parser->argv_slots;
-
-                *parser = before;
-                parser->argv = argv;
-                parser->argv_slots = slots;
-                dispatch->status = FL_OK;
-            }
-            return;
-        }
-        if (parser->argc == 0) {
-            pos += parser->used;
-            if (dispatch->requests_count == 0) {
-                dispatch->parsed = pos;
-            } else {
-                dispatch->requests[dispatch->requests_count - 1].end = pos;
-            }
-            continue;
-        }
-        if (!group_add(dispatch, &conn->server->commands, parser, buf + pos, pos + parser->used)) {
-            return;
-        }
-        pos += parser->used;
-        if (group_ends_with(dispatch)) {
-            return;
-        }
-    }
-    dispatch->status = FL_AGAIN;
-}
-
-static void
-group_prefetch(const struct dispatch *dispatch, struct fl_store *store)
-{
-    for (unsigned i = 0; i < dispatch->requests_count; i++) {
-        const struct request *request = &dispatch->requests[i];
-
-        if (request->command != NULL && request->command->keys_count > 0) {
-            const unsigned at = (unsigned)request->command->keys[0].begin;
-
-            if (at < request->argc && dispatch->args[request->args + at].len > 0) {
-                const struct fl_bytes key = dispatch->args[request->args + at];
-
-                fl_prefetch(store, fl_key_in(SPACE_ROOT, key.ptr, key.len));
-            }
-        }
-    }
 }
 
 /* ---- one request ---- */
@@ -349,8 +183,8 @@ check_waits(struct call *call, const struct command_handler *handler)
 void
 dispatch_call(struct call *call, const struct command_handler *handler)
 {
-    struct metrics_command *metrics = &call->server->metrics.commands[call->command->id];
-    const uint64_t stamp = metrics_stamp();
+    struct server *server = call->server;
+    struct metrics_command *metrics = &server->metrics.commands[call->command->id];
 
     call->mark = fl_batch_mark(call->batch);
     call->failed = false;
@@ -358,10 +192,14 @@ dispatch_call(struct call *call, const struct command_handler *handler)
     if (call->wait) {
         return;
     }
+    const uint64_t stamp = metrics_stamp();
+
+    /* One stamp a command: it ends this one's time and begins the next one's. */
+    metrics->ticks += stamp - server->stamp;
+    server->stamp = stamp;
     metrics->calls++;
-    metrics->ticks += metrics_stamp() - stamp;
     metrics->failed += call->failed;
-    call->server->metrics.commands_total++;
+    server->metrics.commands_total++;
     if (call->blob != NULL) {
         fl_blob_discard(call->blob);
         call->blob = NULL;
@@ -471,6 +309,7 @@ dispatch_parked(struct conn *conn)
     struct txn_command *parked = conn->parked;
     struct call call;
 
+    conn->server->stamp = metrics_stamp();
     call_init(&call, conn);
     txn_command_restore(parked, &call);
     if (call.command->container != COMMAND_NONE) {
@@ -488,17 +327,17 @@ dispatch_parked(struct conn *conn)
 
 /* Run the group. Returns the bytes done with. */
 static size_t
-group_run(struct dispatch *dispatch, struct conn *conn)
+group_run(struct request_group *group, struct conn *conn)
 {
-    size_t done = dispatch->parsed;
+    size_t done = group->parsed;
 
-    for (unsigned i = 0; i < dispatch->requests_count && conn_may_run(conn); i++) {
-        const struct request *request = &dispatch->requests[i];
+    for (unsigned i = 0; i < group->requests_count && conn_may_run(conn); i++) {
+        const struct request *request = &group->requests[i];
         struct call call;
 
         call_init(&call, conn);
         call.command = request->command;
-        call.argv = &dispatch->args[request->args];
+        call.argv = &group->args[request->args];
         call.argc = request->argc;
         if (__builtin_expect(conn->in.blob_arg != 0, 0)) {
             call.blob = conn->in.blob;
@@ -551,7 +390,7 @@ size_t
 dispatch_requests(struct conn *conn, char *buf, size_t len, unsigned commands_max, bool *more)
 {
     struct server *server = conn->server;
-    struct dispatch *dispatch = server->dispatch;
+    struct request_group *group = &server->group;
     size_t done = 0;
     unsigned commands = 0;
 
@@ -562,16 +401,15 @@ dispatch_requests(struct conn *conn, char *buf, size_t len, unsigned commands_ma
             *more = true;
             break;
         }
-        group_parse(dispatch, conn, buf + done, len - done);
-        if (dispatch->requests_count > 1) {
-            group_prefetch(dispatch, server->store);
-        }
-        const fl_status status = dispatch->status;
-        const size_t group = group_run(dispatch, conn);
+        group_parse(group, &server->commands, &conn->in.parser, buf + done, len - done);
+        group_prefetch(group, server->store);
+        server->stamp = metrics_stamp();
+        const fl_status status = group->status;
+        const size_t bytes = group_run(group, conn);
 
-        done += group;
-        server->tick_bytes += group;
-        commands += dispatch->requests_count;
+        done += bytes;
+        server->tick_bytes += bytes;
+        commands += group->requests_count;
         if (status == FL_PROTOCOL) {
             protocol_error(conn);
         } else if (status == FL_NO_MEMORY) {

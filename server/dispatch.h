@@ -8,11 +8,7 @@
 #include <stddef.h>
 
 struct conn;
-struct dispatch; /* scratch memory of a server's dispatcher */
 struct server;
-
-FL_NODISCARD fl_status dispatch_create(struct dispatch **out);
-void dispatch_destroy(struct dispatch *dispatch);
 
 /* Run what is complete of the requests in `buf`, as long as the connection may run. Returns the
  * bytes that are done with: the rest begins a request, and is given again with more behind it.

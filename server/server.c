@@ -4,7 +4,6 @@
 #include "base/fail.h"
 #include "server/commit.h"
 #include "server/conn.h"
-#include "server/dispatch.h"
 #include "server/listener.h"
 #include "server/scan_cursor.h"
 
@@ -370,7 +369,7 @@ server_init(struct server *server, const struct options *options, struct fl_stor
     resp_out_init(&server->exec_out, &server->pool);
     metrics_sample(&server->metrics, clock_mono_ns());
 
-    fl_status status = dispatch_create(&server->dispatch);
+    fl_status status = group_init(&server->group);
 
     if (status == FL_OK) {
         status = scan_cursors_create(SCAN_CURSORS_DEFAULT, &server->scan_cursors);
@@ -430,7 +429,7 @@ server_deinit(struct server *server)
     watch_table_deinit(&server->watches);
     fl_batch_destroy(server->commit.batch);
     scan_cursors_destroy(server->scan_cursors);
-    dispatch_destroy(server->dispatch);
+    group_deinit(&server->group);
     resp_out_deinit(&server->exec_out);
     resp_out_deinit(&server->null_out);
     resp_pool_deinit(&server->pool);

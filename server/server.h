@@ -6,6 +6,7 @@
 #include "proto/command_table.h"
 #include "proto/resp_out.h"
 #include "server/exec_keys.h"
+#include "server/group.h"
 #include "server/loop.h"
 #include "server/metrics.h"
 #include "server/options.h"
@@ -19,7 +20,6 @@
 #include <stdint.h>
 
 struct conn;
-struct dispatch;
 struct scan_cursors;
 
 #define SERVER_REDIS_VERSION "7.0.15" /* whose replies we give; clients look at it */
@@ -54,7 +54,7 @@ struct server {
     uint64_t inline_bytes_max; /* values over it become blobs */
     struct loop *loop;
     struct commit commit;
-    struct dispatch *dispatch;
+    struct request_group group;
     struct command_table commands; /* names to commands */
 
     uint64_t now_ms;  /* the store's clock, taken once a tick */
@@ -62,6 +62,7 @@ struct server {
     uint64_t started_ns;
     uint64_t started_wall_s;
     bool tick_open; /* the clocks were taken for this tick */
+    uint64_t stamp; /* when the last command ended: metrics_stamp() */
     unsigned tick_commands;
     size_t tick_bytes;
 

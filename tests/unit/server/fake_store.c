@@ -257,9 +257,11 @@ fl_now_ms(struct fl_store *store)
 }
 
 void
-fl_prefetch(struct fl_store *store, struct fl_key key)
+fl_prefetch_many(struct fl_store *store, const struct fl_key *keys, size_t count)
 {
-    FL_ASSERT(store != NULL && key.len > 0);
+    for (size_t i = 0; i < count; i++) {
+        FL_ASSERT(store != NULL && keys[i].len > 0);
+    }
 }
 
 fl_status
