@@ -259,11 +259,15 @@ log_frame_commit(struct log *log, enum log_head_id id, bool all)
         log_batch_crc_store(head->frame, head->batch_crc);
     }
     memset(head->frame + head->frame_bytes, 0, bytes - head->frame_bytes);
-    pm_write_nofence(&head->pm, ((uint64_t)head->block << log->block_shift) + head->pos,
-                     head->frame, bytes);
-    /* order: the frame before return. The caller publishes and acknowledges what is in it. */
-    const fl_status status = all ? pm_drain_all(&head->pm) : pm_drain(&head->pm);
+    /* order: values written through before the record that names them. One sync of both may leave the record alone. */
+    fl_status status = all ? pm_drain_all(&head->pm) : FL_OK;
 
+    if (status == FL_OK) {
+        pm_write_nofence(&head->pm, ((uint64_t)head->block << log->block_shift) + head->pos,
+                         head->frame, bytes);
+        /* order: the frame before return. The caller publishes and acknowledges what is in it. */
+        status = pm_drain(&head->pm);
+    }
     head->frame_bytes = 0;
     if (head->frame_cap > FRAME_KEEP_BYTES) {
         free(head->frame);
