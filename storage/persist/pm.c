@@ -34,7 +34,10 @@ pm_init(struct pm *pm, const struct pm_media *media)
 {
     memset(pm, 0, sizeof(*pm));
     pm->media = media;
-    pm->flush = media->eadr ? PM_FLUSH_NONE : pm_flush_choose();
+    /* Asking the processor takes microseconds in a virtual machine; only direct media flush by themselves. */
+    pm->flush = media->eadr                ? PM_FLUSH_NONE
+                : media->mode == PM_DIRECT ? pm_flush_choose()
+                                           : PM_FLUSH_CLFLUSH;
     pm->failed = FL_OK;
 }
 
