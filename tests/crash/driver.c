@@ -1,0 +1,297 @@
+#include "tests/crash/driver.h"
+
+#include "storage/api/store.h"
+#include "tests/crash/plant.h"
+#include "tests/lib/die.h"
+#include "tests/lib/rng.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MAINTAIN_MAX = 400 };
+
+static uint64_t
+wall_of(void *context)
+{
+    const struct driver *driver = context;
+
+    return driver->wall_ms;
+}
+
+void
+driver_options(struct driver *driver, const struct driver_geometry *geometry)
+{
+    fl_options_init(&driver->options);
+    driver->options.block_bytes = geometry->block_bytes;
+    driver->options.size_bytes_max = (uint64_t)geometry->blocks_max * geometry->block_bytes;
+    driver->options.blocks_ahead = geometry->blocks_ahead;
+    driver->options.threads_open = 1;
+    driver->options.background = false;
+    driver->options.now_ms = wall_of;
+    driver->options.context = driver;
+}
+
+void
+driver_init(struct driver *driver, const struct driver_geometry *geometry, struct mempool *mempool,
+            struct trace *trace)
+{
+    memset(driver, 0, sizeof(*driver));
+    driver->mempool = mempool;
+    driver->trace = trace;
+    driver->now = contents_empty(mempool);
+    driver->wall_ms = 1000000;
+    driver_options(driver, geometry);
+}
+
+/* ---- marks ---- */
+
+static void __attribute__((format(printf, 3, 4)))
+mark(struct driver *driver, const struct contents *next, const char *format, ...)
+{
+    char text[96];
+    va_list args;
+
+    if (driver->trace == NULL) {
+        return;
+    }
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    char *kept = mempool_take(driver->mempool, strlen(text) + 1);
+
+    memcpy(kept, text, strlen(text) + 1);
+    const struct trace_mark m = {
+        .may = {driver->now, driver->maybe != NULL ? driver->maybe : next},
+        .wall_ms = driver->wall_ms,
+        .seen_ms = driver->seen_ms,
+        .text = kept,
+    };
+
+    trace_mark(driver->trace, &m);
+}
+
+/* The running store shows what it should; who has read it may count on it. */
+static void
+look(struct driver *driver)
+{
+    if (driver->wrong || driver->store == NULL || driver->maybe != NULL) {
+        return;
+    }
+    const uint64_t now_ms = fl_now_ms(driver->store);
+
+    driver->seen_ms = now_ms > driver->seen_ms ? now_ms : driver->seen_ms;
+    driver->wrong = !contents_match(driver->now, driver->store, now_ms, false, driver->why,
+                                    sizeof(driver->why));
+}
+
+static void
+begin(struct driver *driver, const char *what, const struct contents *next)
+{
+    driver->op++;
+    mark(driver, next, "%u %s begun", driver->op, what);
+}
+
+static void
+done(struct driver *driver, const char *what, fl_status status, const struct contents *next)
+{
+    driver->last = status;
+    driver->no_space += status == FL_NO_SPACE;
+    if (status == FL_OK) {
+        driver->now = next;
+    } else if (status == FL_IO && driver->maybe == NULL) {
+        driver->maybe = next; /* unknown until the next open; nothing is written after it */
+    }
+    mark(driver, NULL, "%u %s: %s", driver->op, what, fl_status_name(status));
+    look(driver);
+    mark(driver, NULL, "%u %s read", driver->op, what);
+}
+
+/* ---- open and close ---- */
+
+fl_status
+driver_open(struct driver *driver)
+{
+    mark(driver, NULL, "open begun");
+    plant_random_seed(driver->op + 1);
+    driver->last =
+        store_open_map(driver->open_map(driver->open_context), &driver->options, &driver->store);
+    if (driver->last != FL_OK) {
+        driver->wrong = true;
+        (void)snprintf(driver->why, sizeof(driver->why), "open: %s", fl_last_error());
+    }
+    look(driver);
+    mark(driver, NULL, "opened");
+    return driver->last;
+}
+
+void
+driver_close(struct driver *driver)
+{
+    if (driver->store == NULL) {
+        return;
+    }
+    begin(driver, "close", NULL);
+    driver->last = fl_close(driver->store);
+    driver->store = NULL;
+    mark(driver, NULL, "%u close: %s", driver->op, fl_status_name(driver->last));
+}
+
+/* ---- operations ---- */
+
+const uint8_t *
+driver_value(struct mempool *mempool, unsigned op, const char *key, uint32_t len)
+{
+    struct rng rng = {(uint64_t)op << 32 ^ (uint64_t)len << 8 ^ (uint8_t)key[0]};
+    uint8_t *value = mempool_take(mempool, len + 1);
+    char text[48];
+
+    /* Every word differs from zero and from other operations' words. */
+    rng_fill(&rng, value, len);
+    const int n = snprintf(text, sizeof(text), "%u.%s.", op, key);
+
+    memcpy(value, text, (uint32_t)n < len ? (uint32_t)n : len);
+    return value;
+}
+
+static struct contents_item
+item_make(struct driver *driver, uint8_t space, const char *key, uint32_t len, bool value)
+{
+    struct contents_item item = {.space = space, .key_len = (uint8_t)strlen(key), .len = len};
+
+    if (item.key_len > CONTENTS_KEY_MAX) {
+        die("driver: the key %s is too long", key);
+    }
+    memcpy(item.key, key, item.key_len);
+    item.value = value ? driver_value(driver->mempool, driver->op + 1, key, len) : NULL;
+    return item;
+}
+
+static struct fl_key
+item_key(const struct contents_item *item)
+{
+    return fl_key_in(item->space, item->key, item->key_len);
+}
+
+void
+driver_put_deadline(struct driver *driver, uint8_t space, const char *key, uint32_t len,
+                    uint64_t deadline_ms)
+{
+    struct contents_item item = item_make(driver, space, key, len, true);
+    const struct fl_put_options options = {.deadline_ms = deadline_ms};
+
+    item.deadline_ms = deadline_ms;
+    const struct contents *next = contents_with(driver->mempool, driver->now, &item);
+
+    begin(driver, "put", next);
+    done(driver, "put",
+         fl_put(driver->store, item_key(&item), fl_bytes(item.value, len),
+                deadline_ms != 0 ? &options : NULL),
+         next);
+}
+
+void
+driver_put(struct driver *driver, uint8_t space, const char *key, uint32_t len)
+{
+    driver_put_deadline(driver, space, key, len, 0);
+}
+
+void
+driver_delete(struct driver *driver, uint8_t space, const char *key)
+{
+    const struct contents_item item = item_make(driver, space, key, 0, false);
+    const struct contents *next = contents_with(driver->mempool, driver->now, &item);
+
+    begin(driver, "delete", next);
+    done(driver, "delete", fl_delete(driver->store, item_key(&item)), next);
+}
+
+void
+driver_delete_spaces(struct driver *driver, uint8_t first, uint8_t last)
+{
+    const struct contents *next =
+        contents_without_spaces(driver->mempool, driver->now, first, last);
+
+    begin(driver, "delete spaces", next);
+    done(driver, "delete spaces", fl_delete_spaces(driver->store, first, last), next);
+}
+
+void
+driver_maintain(struct driver *driver, unsigned count)
+{
+    for (unsigned i = 0; i < (count == 0 ? MAINTAIN_MAX : count); i++) {
+        begin(driver, "maintain", NULL);
+        const fl_status status = fl_maintain(driver->store);
+
+        done(driver, "maintain", status == FL_END ? FL_OK : status, driver->now);
+        if (status != FL_OK) {
+            return;
+        }
+    }
+    if (count == 0 && !driver->wrong) {
+        driver->wrong = true;
+        (void)snprintf(driver->why, sizeof(driver->why), "background work does not come to an end");
+    }
+}
+
+void
+driver_clock(struct driver *driver, uint64_t wall_ms)
+{
+    driver->wall_ms = wall_ms;
+    mark(driver, NULL, "the clock moves");
+    look(driver);
+    mark(driver, NULL, "the clock has moved");
+}
+
+static fl_status
+batch_change(struct driver *driver, struct fl_batch *batch, const char *text, uint32_t len,
+             const struct contents **next)
+{
+    const char *arrow = strchr(text, '>');
+    struct contents_item item;
+
+    if (arrow != NULL) {
+        char from[CONTENTS_KEY_MAX + 1] = {0};
+
+        memcpy(from, text, (size_t)(arrow - text));
+        const struct contents_item *source = contents_find(*next, 0, from, strlen(from));
+
+        if (source == NULL) {
+            die("driver: rename of %s, which is not there", from);
+        }
+        item = item_make(driver, 0, arrow + 1, source->len, false);
+        const struct contents_item gone = item_make(driver, 0, from, 0, false);
+
+        item.value = source->value;
+        item.deadline_ms = source->deadline_ms;
+        *next = contents_with(driver->mempool, *next, &item);
+        *next = contents_with(driver->mempool, *next, &gone);
+        const fl_status status = fl_batch_put_from(batch, item_key(&item), item_key(&gone), NULL);
+
+        return status == FL_OK ? fl_batch_delete(batch, item_key(&gone)) : status;
+    }
+    item = item_make(driver, 0, text + 1, text[0] == '+' ? len : 0, text[0] == '+');
+    *next = contents_with(driver->mempool, *next, &item);
+    return text[0] == '+' ? fl_batch_put(batch, item_key(&item), fl_bytes(item.value, len), NULL)
+                          : fl_batch_delete(batch, item_key(&item));
+}
+
+void
+driver_batch(struct driver *driver, uint32_t len, const char *const *changes, unsigned count)
+{
+    const struct contents *next = driver->now;
+    struct fl_batch *batch = NULL;
+    fl_status status = fl_batch_create(driver->store, &batch);
+
+    begin(driver, "batch filled", NULL); /* values in blocks of their own are written now */
+    for (unsigned i = 0; i < count && status == FL_OK; i++) {
+        status = batch_change(driver, batch, changes[i], len, &next);
+    }
+    if (status == FL_OK) {
+        mark(driver, next, "%u batch begun", driver->op);
+        status = fl_batch_commit(batch);
+    }
+    done(driver, "batch", status, next);
+    driver->op++; /* its values were made under the next number */
+    fl_batch_destroy(batch);
+}

@@ -1,0 +1,62 @@
+/* Operations on a real store, told to a trace and to a model of what it should hold.
+ *
+ * Time and randomness come from here, so that a run can be repeated bit by bit.
+ */
+#ifndef FL_TESTS_CRASH_DRIVER_H
+#define FL_TESTS_CRASH_DRIVER_H
+
+#include "tests/crash/trace.h"
+
+#include <faultline/batch.h>
+
+enum { DRIVER_LEASE_MS = 2000 }; /* the clock's lease is not longer */
+
+struct driver {
+    struct fl_options options;
+    struct fl_store *store; /* NULL: closed, or it could not be opened */
+    struct nosync_map *(*open_map)(void *context);
+    void *open_context;
+    struct mempool *mempool;
+    struct trace *trace;          /* NULL: not told */
+    const struct contents *now;   /* what is there */
+    const struct contents *maybe; /* after FL_IO: or this */
+    uint64_t wall_ms;
+    uint64_t seen_ms;
+    unsigned op;
+    fl_status last; /* of the last operation */
+    bool wrong;     /* the running store showed something that it should not; `why` */
+    char why[256];
+    unsigned no_space; /* how often */
+};
+
+struct driver_geometry {
+    uint32_t block_bytes;
+    uint32_t blocks_max;
+    uint32_t blocks_ahead;
+};
+
+void driver_init(struct driver *driver, const struct driver_geometry *geometry,
+                 struct mempool *mempool, struct trace *trace);
+
+/* The options that a store is opened with; the clock is driver->wall_ms. */
+void driver_options(struct driver *driver, const struct driver_geometry *geometry);
+
+fl_status driver_open(struct driver *driver);
+void driver_close(struct driver *driver);
+
+/* A value of `len` bytes that tells which operation wrote it. */
+const uint8_t *driver_value(struct mempool *mempool, unsigned op, const char *key, uint32_t len);
+
+void driver_put(struct driver *driver, uint8_t space, const char *key, uint32_t len);
+void driver_put_deadline(struct driver *driver, uint8_t space, const char *key, uint32_t len,
+                         uint64_t deadline_ms);
+void driver_delete(struct driver *driver, uint8_t space, const char *key);
+void driver_delete_spaces(struct driver *driver, uint8_t first, uint8_t last);
+/* Up to `count` steps of background work, until there is none; all of them if count is 0. */
+void driver_maintain(struct driver *driver, unsigned count);
+void driver_clock(struct driver *driver, uint64_t wall_ms);
+
+/* A batch: "+key" puts `len` bytes, "-key" deletes, "a>b" renames. Space 0. */
+void driver_batch(struct driver *driver, uint32_t len, const char *const *changes, unsigned count);
+
+#endif

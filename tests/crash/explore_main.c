@@ -1,0 +1,107 @@
+/* crash_explore: one workload, explored; or one crash state of it, again. For people, and for what a test tells to repeat.
+ *
+ * crash_explore NAME [--page] [--plain] [--seed N] [--states N] [--usable N] [--again N] [--depth N] [--at PLACE] */
+#include "tests/crash/explore.h"
+#include "tests/crash/plant.h"
+#include "tests/crash/record.h"
+#include "tests/lib/die.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static unsigned
+places_parse(const char *text, struct explore_place *places)
+{
+    unsigned count = 0;
+
+    while (text != NULL && *text != '\0' && count < EXPLORE_DEPTH_MAX) {
+        char *end = NULL;
+
+        places[count].point = strtoull(text, &end, 10);
+        places[count].state = *end == ':' ? strtoull(end + 1, &end, 10) : 0;
+        count++;
+        text = *end == '/' ? end + 1 : NULL;
+    }
+    return count;
+}
+
+static void
+print(const struct explore_result *result, double seconds)
+{
+    printf("states %" PRIu64 " (%" PRIu64 " sampled, %" PRIu64 " within recovery), images %" PRIu64
+           ", usable %" PRIu64 ", again %" PRIu64 ", points %" PRIu64 " (%" PRIu64
+           " truncated), %.2f s, %.0f states/s, %.0f images/s%s\n",
+           result->states, result->states_sampled, result->states_within, result->images,
+           result->usable, result->again, result->points, result->points_truncated, seconds,
+           (double)result->states / seconds, (double)result->images / seconds,
+           result->stopped ? ", stopped" : "");
+    if (result->failed) {
+        printf("VIOLATION %s\nreplay: %s\n", result->why, result->replay);
+    }
+}
+
+int
+main(int argc, char **argv)
+{
+    struct explore_config config = {.seed = 1,
+                                    .states_max = 1024,
+                                    .usable_every = 64,
+                                    .again_every = 512,
+                                    .depth_max = 1,
+                                    .mode = PM_HOOKED};
+    struct explore_place places[EXPLORE_DEPTH_MAX];
+    unsigned places_count = 0;
+    const struct workload *workload = argc > 1 ? workload_find(argv[1]) : NULL;
+    struct explore_result result;
+    struct record record;
+
+    if (workload == NULL) {
+        die("which workload? see tests/crash/workloads.c");
+    }
+    for (int i = 2; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : "";
+
+        if (strcmp(argv[i], "--page") == 0) {
+            config.mode = PM_STAGED;
+            continue;
+        }
+        if (strcmp(argv[i], "--plain") == 0) {
+            config.plain = true;
+            continue;
+        }
+        if (strcmp(argv[i], "--seed") == 0) {
+            config.seed = strtoull(value, NULL, 0);
+        } else if (strcmp(argv[i], "--states") == 0) {
+            config.states_max = strtoull(value, NULL, 0);
+        } else if (strcmp(argv[i], "--usable") == 0) {
+            config.usable_every = strtoull(value, NULL, 0);
+        } else if (strcmp(argv[i], "--again") == 0) {
+            config.again_every = strtoull(value, NULL, 0);
+        } else if (strcmp(argv[i], "--depth") == 0) {
+            config.depth_max = (unsigned)strtoul(value, NULL, 0);
+        } else if (strcmp(argv[i], "--at") == 0) {
+            places_count = places_parse(value, places);
+        } else {
+            die("what is %s?", argv[i]);
+        }
+        i++;
+    }
+    config.name = workload->name;
+    config.geometry = workload->geometry;
+    explore_settle_process();
+    explore_catch_signals();
+    record_workload(&record, workload, config.mode, config.seed, NULL);
+    printf("%s: %zu events, %u marks%s%s\n", workload->name, record.trace.count,
+           record.trace.marks_count, record.wrong ? ", WRONG: " : "", record.why);
+    const clock_t begin = clock();
+
+    explore_trace(&config, &record.trace, places_count > 0 ? places : NULL, places_count, &result);
+    print(&result, (double)(clock() - begin) / CLOCKS_PER_SEC);
+    const bool failed = result.failed || record.wrong;
+
+    record_deinit(&record);
+    return failed ? 1 : 0;
+}

@@ -1,0 +1,52 @@
+#include "tests/crash/record.h"
+
+#include "tests/crash/plant.h"
+
+#include <string.h>
+
+static struct nosync_map *
+open_mem(void *context)
+{
+    return mem_map_open(context);
+}
+
+void
+record_workload(struct record *record, const struct workload *workload, enum pm_mode mode,
+                uint64_t seed, const struct mem_map_failure *failure)
+{
+    const struct mem_map_options options = {
+        .mode = mode,
+        .size_bytes_max = (uint64_t)workload->geometry.blocks_max * workload->geometry.block_bytes,
+        .recorder = trace_record,
+        .recorder_context = &record->trace,
+    };
+    struct mem_map *mem = mem_map_create(&options);
+    struct driver driver;
+
+    memset(record, 0, sizeof(*record));
+    record->trace.site = plant_site;
+    plant_random_seed(seed);
+    if (failure != NULL) {
+        mem_map_fail(mem, failure);
+    }
+    driver_init(&driver, &workload->geometry, &record->mempool, &record->trace);
+    driver.open_map = open_mem;
+    driver.open_context = mem;
+    if (driver_open(&driver) == FL_OK) {
+        workload->run(&driver, seed);
+    }
+    if (driver.store != NULL) {
+        driver_close(&driver);
+    }
+    record->wrong = driver.wrong;
+    memcpy(record->why, driver.why, sizeof(record->why));
+    record->no_space = driver.no_space;
+    mem_map_destroy(mem);
+}
+
+void
+record_deinit(struct record *record)
+{
+    trace_deinit(&record->trace);
+    mempool_free(&record->mempool);
+}

@@ -1,0 +1,49 @@
+/* What happened to a file, step by step, with marks of what had been promised by then. */
+#ifndef FL_TESTS_CRASH_TRACE_H
+#define FL_TESTS_CRASH_TRACE_H
+
+#include "tests/crash/contents.h"
+#include "tests/lib/mem_map.h"
+
+/* What recovery may show from a mark on. One of `may` when an operation is in flight, else may[0]. */
+struct trace_mark {
+    const struct contents *may[2]; /* [1] NULL: the first is the only one */
+    uint64_t wall_ms;              /* the wall clock */
+    uint64_t
+        seen_ms; /* deadlines up to here were judged over, and an acknowledged read showed it */
+    const char *text; /* "put 3 acknowledged" */
+};
+
+struct trace_event {
+    enum mem_map_event_kind kind;
+    bool atomic;
+    bool all;
+    bool is_mark; /* `mark` counts, not `kind` */
+    uint8_t thread;
+    uint16_t site; /* the call site of persist/ that caused it; 0: none */
+    uint64_t off;
+    uint64_t len;
+    size_t data; /* STORE, WRITE: place in trace.bytes */
+    uint32_t mark;
+};
+
+struct trace {
+    struct trace_event *events;
+    size_t count, cap;
+    uint8_t *bytes;
+    size_t bytes_count, bytes_cap;
+    struct trace_mark *marks;
+    uint32_t marks_count, marks_cap;
+    uint16_t (*site)(void); /* NULL: no sites */
+};
+
+void trace_deinit(struct trace *trace);
+
+/* A mem_map_recorder; `context` is the trace. One thread at a time. */
+void trace_record(void *context, const struct mem_map_event *event);
+void trace_mark(struct trace *trace, const struct trace_mark *mark);
+
+/* The event's name and place in one line, for reports. */
+void trace_event_text(const struct trace *trace, size_t at, char *text, size_t size);
+
+#endif
