@@ -80,6 +80,16 @@ arena_take(struct arena *arena)
     return item;
 }
 
+uint32_t
+arena_take_shared(struct arena *arena)
+{
+    const uint32_t item = atomic_fetch_add_explicit(&arena->next, 1, memory_order_relaxed);
+
+    FL_ASSERT(((uint64_t)item + 1) * arena->item_bytes <=
+              atomic_load_explicit(&arena->bytes_committed, memory_order_relaxed));
+    return item;
+}
+
 uint64_t
 arena_dram_bytes(const struct arena *arena)
 {

@@ -44,6 +44,9 @@ arena_at(const struct arena *arena, uint32_t item)
 /* The next item, zeroed; there must be room. Threads: one at a time. */
 uint32_t arena_take(struct arena *arena);
 
+/* As arena_take(), by several threads at once. */
+uint32_t arena_take_shared(struct arena *arena);
+
 /* Memory behind the items that were given out. */
 uint64_t arena_dram_bytes(const struct arena *arena);
 

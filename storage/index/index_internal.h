@@ -172,6 +172,20 @@ void change_push(const struct change *change, index_loc loc, uint64_t lsn, uint6
 /* The key's newest version goes without a record; pins go on seeing it, those below lsn_end. */
 void index_drop_newest(const struct change *change, uint64_t lsn, uint64_t lsn_end);
 
+struct index_load_shard {
+    struct hash hash;
+    uint32_t id_next; /* ids of its own, up to id_end */
+    uint32_t id_end;
+    uint64_t lsn_max;
+} __attribute__((aligned(128)));
+
+struct index_load {
+    pthread_mutex_t lock; /* for taking ids */
+    unsigned shards;
+    unsigned bits;
+    struct index_load_shard shard[INDEX_LOAD_SHARDS_MAX];
+};
+
 void index_load_abandon(struct index *index);
 
 #endif

@@ -149,9 +149,20 @@ void order_scan(struct order *order, const struct fl_key *from, bool inclusive,
 /* R. An entry of `space`, any, by `random`; 0: none. */
 uint32_t order_random(struct order *order, uint8_t space, uint64_t random);
 
-/* No readers. Build the tree of the ids in `items` (sorted); it must be empty. */
-FL_NODISCARD fl_status order_build(struct order *order, struct sort_item *items, uint64_t count,
-                                   unsigned threads);
+/* No readers. Building an empty tree from sorted items, bottom-up: reserve; then leaves for parts of the items,
+ * by several threads at once; then the rest. */
+FL_NODISCARD fl_status order_build_reserve(struct order *order, uint64_t count, unsigned parts);
+/* Leaves for one part; their names go to nodes[], of which there are order_build_leaves_max(count). item->head holds
+ * bytes of the key from item->aux on. Returns how many leaves. */
+size_t order_build_leaves(struct order *order, const struct sort_item *items, size_t count,
+                          uint32_t *nodes);
+static inline size_t
+order_build_leaves_max(size_t count)
+{
+    return count / (ORDER_LEAF_SLOTS / 2) + 1;
+}
+/* All leaves in order. nodes[] is used up. The entries are marked as placed by the caller. */
+void order_build_finish(struct order *order, uint32_t *nodes, size_t nodes_count, uint64_t count);
 
 /* W, nothing waits. Check the tree: FL_CORRUPT with what is wrong. */
 FL_NODISCARD fl_status order_verify(struct order *order);

@@ -20,6 +20,7 @@ struct sorter {
     struct sort_item *scratch;
     sort_key key_of;
     void *context;
+    bool marks; /* item->aux says where item->head is from */
 };
 
 static int
@@ -154,6 +155,9 @@ sort_group_heads(const struct sorter *sorter, size_t begin, size_t end, uint32_t
 
         sorter->key_of(sorter->context, &sorter->items[i], &key);
         sorter->items[i].head = key_head8(&key, common);
+        if (sorter->marks) {
+            sorter->items[i].aux = common;
+        }
     }
     sort_radix(sorter->items + begin, sorter->scratch, end - begin);
     return common;
@@ -185,19 +189,15 @@ sort_ended(const struct sorter *sorter, size_t begin, size_t end, uint32_t skip)
     return ended;
 }
 
-void
-sort_keys(struct sort_item *items, struct sort_item *scratch, size_t count, uint32_t skip,
-          sort_key key_of, void *context)
+/* The items are sorted by their heads, from `skip` on; sort those whose heads tie. */
+static void
+sort_ties(const struct sorter *sorter, size_t count, uint32_t skip)
 {
-    const struct sorter sorter = {items, scratch, key_of, context};
+    const struct sort_item *items = sorter->items;
     struct sort_group groups[SORT_LEVELS_MAX];
     unsigned depth = 0;
 
-    if (count <= SORT_SMALL) {
-        sort_small(&sorter, 0, count, skip);
-        return;
-    }
-    groups[depth++] = (struct sort_group){0, count, sort_group_heads(&sorter, 0, count, skip)};
+    groups[depth++] = (struct sort_group){0, count, skip};
     while (depth > 0) {
         struct sort_group *group = &groups[depth - 1];
         const size_t begin = group->place;
@@ -215,19 +215,48 @@ sort_keys(struct sort_item *items, struct sort_item *scratch, size_t count, uint
             continue;
         }
         if (end - begin <= SORT_SMALL) {
-            sort_small(&sorter, begin, end, group->skip);
+            sort_small(sorter, begin, end, group->skip);
             continue;
         }
-        const size_t rest = sort_ended(&sorter, begin, end, group->skip);
+        const size_t rest = sort_ended(sorter, begin, end, group->skip);
 
         if (end - rest <= SORT_SMALL) {
-            sort_small(&sorter, rest, end, group->skip);
+            sort_small(sorter, rest, end, group->skip);
         } else if (depth == SORT_LEVELS_MAX) {
-            sort_heap(&sorter, rest, end, group->skip);
+            sort_heap(sorter, rest, end, group->skip);
         } else {
-            const uint32_t deeper = sort_group_heads(&sorter, rest, end, group->skip + 8);
+            const uint32_t deeper = sort_group_heads(sorter, rest, end, group->skip + 8);
 
             groups[depth++] = (struct sort_group){rest, end, deeper};
         }
+    }
+}
+
+void
+sort_keys(struct sort_item *items, struct sort_item *scratch, size_t count, uint32_t skip,
+          sort_key key_of, void *context)
+{
+    const struct sorter sorter = {items, scratch, key_of, context, false};
+
+    if (count <= SORT_SMALL) {
+        sort_small(&sorter, 0, count, skip);
+        return;
+    }
+    skip = sort_group_heads(&sorter, 0, count, skip);
+    sort_ties(&sorter, count, skip);
+}
+
+void
+sort_headed_keys(struct sort_item *items, struct sort_item *scratch, size_t count, uint32_t skip,
+                 sort_key key_of, void *context)
+{
+    const struct sorter sorter = {items, scratch, key_of, context, true};
+
+    for (size_t i = 0; i < count; i++) {
+        items[i].aux = skip;
+    }
+    if (count > 0) {
+        sort_radix(items, scratch, count);
+        sort_ties(&sorter, count, skip);
     }
 }

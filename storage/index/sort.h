@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 struct sort_item {
-    uint64_t head; /* the key's bytes from some skip on, see sort_keys() */
+    uint64_t head; /* the key's bytes from some skip on */
     uint32_t id;
     uint32_t aux;
 };
@@ -18,8 +18,13 @@ struct sort_item {
 typedef void (*sort_key)(void *context, const struct sort_item *item, struct fl_key *key);
 
 /* Sort `count` items by key. Their keys share the first `skip` bytes. `scratch` has room for as many.
- * On return item->aux is unchanged and item->head is of no meaning. */
+ * item->aux is the caller's; item->head is of no meaning afterwards. */
 void sort_keys(struct sort_item *items, struct sort_item *scratch, size_t count, uint32_t skip,
                sort_key key_of, void *context);
+
+/* The same, where each head is there already, from `skip` on. On return each item says in aux from which skip its
+ * head is. */
+void sort_headed_keys(struct sort_item *items, struct sort_item *scratch, size_t count,
+                      uint32_t skip, sort_key key_of, void *context);
 
 #endif
