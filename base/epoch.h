@@ -25,8 +25,8 @@ void epoch_destroy(struct epoch *epoch);
 uint32_t epoch_enter(struct epoch *epoch);
 void epoch_exit(struct epoch *epoch, uint32_t token);
 
-/* Call `release(context, arg)` once no reader that is now inside is left. Threads: any.
- * Without memory for the note it waits for the readers and releases at once: it can't fail. */
+/* Call `release(context, arg)` once no reader that is now inside is left. Threads: any, outside of sections:
+ * without memory for the note it waits for the readers and releases at once, so that it can't fail. */
 void epoch_retire(struct epoch *epoch, void (*release)(void *context, uint64_t arg), void *context,
                   uint64_t arg);
 

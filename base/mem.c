@@ -10,6 +10,7 @@
 enum { MEM_ALIGN = 128 };
 
 #define MEM_HUGE_BYTES ((size_t)2 << 20)
+#define MEM_HUGE_MIN_BYTES (4 * MEM_HUGE_BYTES)
 
 /* Per thread, so that tests that run beside others don't meet their failures. */
 static _Thread_local unsigned long mem_calls_left;
@@ -39,10 +40,19 @@ mem_fail_from(unsigned long n)
 void *
 mem_alloc(size_t bytes)
 {
-    if (mem_fails_now() || bytes > SIZE_MAX - MEM_ALIGN) {
+    if (mem_fails_now() || bytes > SIZE_MAX - MEM_HUGE_BYTES) {
         return NULL;
     }
-    return aligned_alloc(MEM_ALIGN, bytes_align_up(bytes > 0 ? bytes : 1, MEM_ALIGN));
+    if (bytes < MEM_HUGE_MIN_BYTES) {
+        return aligned_alloc(MEM_ALIGN, bytes_align_up(bytes > 0 ? bytes : 1, MEM_ALIGN));
+    }
+    /* So large that it is mapped: in huge pages it takes fewer faults. */
+    void *ptr = aligned_alloc(MEM_HUGE_BYTES, bytes_align_up(bytes, MEM_HUGE_BYTES));
+
+    if (ptr != NULL) {
+        (void)madvise(ptr, bytes_align_up(bytes, MEM_HUGE_BYTES), MADV_HUGEPAGE);
+    }
+    return ptr;
 }
 
 void *

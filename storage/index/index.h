@@ -6,7 +6,8 @@
  * Structure:  entry   one 8-byte word a key: the loc of its newest record; its id never moves, so that an
  *                     overwrite and a move by the cleaner are one atomic store
  *             hash    key hash -> entry id; lock-free readers; grows piece by piece, never all at once
- *             order   a B+-tree of entry ids by (space, key bytes); not touched by overwrites
+ *             order   a B+-tree of entry ids by (space, key bytes); not touched by overwrites. New entries wait
+ *                     in a ring and are merged in sorted batches: see index_maintain()
  *             chains  older versions of an entry, kept while a pin sees them
  *
  * Invariants: 1. a key is in the hash exactly once if and only if it is in the order exactly once;
@@ -18,7 +19,8 @@
  *
  * Threads: one writer at a time (the caller's lock) for the calls marked W; those marked R run beside it, by
  *          any number of threads, inside an epoch section of the same epoch. R calls never wait for
- *          a writer but index_scan() (the order's lock, held by a writer only for one insertion).
+ *          a writer but index_scan() and index_random(): they merge what waits, and take the order's
+ *          lock, which is held for some sixteen insertions or one removal at a time.
  */
 #ifndef FL_STORAGE_INDEX_H
 #define FL_STORAGE_INDEX_H
@@ -41,7 +43,8 @@ typedef uint64_t index_loc;
 #define INDEX_LOC_DEADLINE (UINT64_C(1) << 50)  /* the record has a deadline */
 #define INDEX_LOC_BLOB (UINT64_C(1) << 51)      /* the value lives in blocks of its own */
 
-/* How the index sees the media. `context` is the engine. */
+/* How the index sees the media. `context` is the engine. key_at and lsn_at are called from any thread, partly under
+ * locks of the index: they must not call it. */
 struct index_media {
     void *context;
     /* The key of the record at `loc`; false if it can't be read (damage): the index takes it as equal to no
@@ -49,7 +52,7 @@ struct index_media {
      * epoch section, or for the writer's call. */
     bool (*key_at)(void *context, index_loc loc, struct fl_key *key);
     uint64_t (*lsn_at)(void *context, index_loc loc);
-    /* `loc` is out of the index for good. Called from W calls. */
+    /* `loc` is out of the index for good. Called from W calls, and while loading from several threads at once. */
     void (*dead)(void *context, index_loc loc);
 };
 
@@ -94,7 +97,9 @@ bool index_random(const struct index *index, uint8_t space, uint64_t random, ind
 
 /* ---- writing ---- */
 
-/* W. Make room so that the next `count` index_put() calls can't fail for memory. FL_NO_MEMORY. */
+/* W. Make room so that the next `count` index_put() calls can't fail for memory. While pins exist, index_expire() and
+ * each key that index_clear_spaces() removes count as a put. It is cheap to call before each batch: room is made for
+ * some thousand puts at a time. FL_NO_MEMORY: nothing was changed. */
 FL_NODISCARD fl_status index_reserve(struct index *index, size_t count);
 
 /* Entries that index_put() has added wait for their place in the order and are put there in sorted batches: by the
@@ -105,13 +110,14 @@ size_t index_maintain(struct index *index);
 
 /* W. `loc` (LSN `lsn`, higher than the key's present one) is the key's newest version. A tombstone loc removes the
  * key: where no pin sees an older version the entry goes, and the tombstone itself is reported dead.
- * Can't fail after index_reserve(). Returns the loc that was newest before (0: none); it is reported dead now,
- * or later if a pin sees it. */
+ * Can't fail after index_reserve(). Returns the loc that was newest before (0: none; a tombstone, if pins kept one);
+ * it is reported dead now, or later if a pin sees it. */
 index_loc index_put(struct index *index, uint64_t hash, struct fl_key key, index_loc loc,
                     uint64_t lsn);
 
 /* W. Drop the key from DRAM without a record (it expired): only if its newest version is `loc`. Pinned
- * versions stay visible to their pins. False: it had changed, nothing was done. */
+ * versions stay visible to their pins, also to pins of a later LSN that come while they are kept. False: it had
+ * changed, or a pin sees it and there is no memory to keep it by; nothing was done. */
 bool index_expire(struct index *index, uint64_t hash, struct fl_key key, index_loc loc);
 
 /* W. The cleaner has copied the record at `from` to `to` (same key, same LSN): name `to` wherever `from`
@@ -124,12 +130,15 @@ bool index_relocate(struct index *index, uint64_t hash, struct fl_key key, index
 bool index_names(const struct index *index, uint64_t hash, struct fl_key key, index_loc loc);
 
 /* W. Remove every key of the spaces first..last with LSN < lsn. True: the whole index was emptied at once, and `dead`
- * was called for nothing (the caller resets its own accounts); false: `dead` was called for each. */
+ * was called for nothing (the caller resets its own accounts); false: `dead` was called for each, or will be when
+ * no pin sees it any more. All at once it is if no pin exists, no key of another space, and no key of `lsn` or later;
+ * its memory is given back by epoch_reclaim(). It needs the hashes of keys to be index_hash(). */
 bool index_clear_spaces(struct index *index, uint8_t space_first, uint8_t space_last, uint64_t lsn);
 
 /* ---- pins ---- */
 
-/* W. From now on versions visible at `lsn` are kept (several pins may have one LSN). FL_NO_MEMORY. */
+/* W. From now on versions visible at `lsn` are kept (several pins may have one LSN). `lsn` is that of a pin that exists,
+ * or not below the LSN of any put so far. FL_NO_MEMORY. */
 FL_NODISCARD fl_status index_pin(struct index *index, uint64_t lsn);
 /* W. The opposite; reports what nobody sees any more. */
 void index_unpin(struct index *index, uint64_t lsn);
@@ -138,7 +147,8 @@ uint64_t index_pins(const struct index *index, uint64_t *versions_kept);
 
 /* ---- loading on open: no readers, several loader threads ---- */
 
-/* Split the loading into `shards` (1, 2, 4 or 8) that may be filled at the same time, a thread each. */
+/* Split the loading into `shards` (1, 2, 4 or 8) that may be filled at the same time, a thread each. index_prefetch()
+ * may be used meanwhile. After an error in loading the index can only be destroyed. */
 FL_NODISCARD fl_status index_load_begin(struct index *index, unsigned shards);
 unsigned index_load_shard(const struct index *index, uint64_t hash);
 /* From the thread that owns the hash's shard. Records come in any order: the highest LSN wins; equal LSNs are
@@ -146,7 +156,9 @@ unsigned index_load_shard(const struct index *index, uint64_t hash);
 FL_NODISCARD fl_status index_load_put(struct index *index, uint64_t hash, struct fl_key key,
                                       index_loc loc, uint64_t lsn);
 /* Drop what `drop` says true to (range deletes, tombstones are dropped by themselves), then build the order with
- * `threads` threads (sort, then bottom-up). Every drop is reported dead. After it the index is in use. */
+ * `threads` threads (sort, then bottom-up), this one included. Every drop is reported dead, and so is a record whose key
+ * can't be read any more. `drop` may be NULL; it is called from those threads, with media.context. After it the
+ * index is in use. */
 FL_NODISCARD fl_status index_load_finish(struct index *index, unsigned threads,
                                          bool (*drop)(void *context, index_loc loc, uint64_t lsn,
                                                       struct fl_key key));

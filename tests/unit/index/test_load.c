@@ -298,6 +298,14 @@ load_eight_shards_backwards_equals_puts(void **state)
     compare(4, 60000, 30000, 8, 3, true, true);
 }
 
+/* More ids than one thread collects at a time. */
+static void
+load_many_keys_equals_puts(void **state)
+{
+    (void)state;
+    compare(7, 260000, 200000, 2, 4, false, false);
+}
+
 static void
 load_few_keys_equals_puts(void **state)
 {
@@ -314,6 +322,7 @@ main(void)
         cmocka_unit_test(load_one_shard_equals_puts),
         cmocka_unit_test(load_two_shards_equals_puts),
         cmocka_unit_test(load_eight_shards_backwards_equals_puts),
+        cmocka_unit_test(load_many_keys_equals_puts),
         cmocka_unit_test(load_few_keys_equals_puts),
     };
 
