@@ -464,8 +464,11 @@ load_all(struct loader *loader, struct worker *workers)
     engine->recovered = (root.flags & HEAP_ROOT_CLEAN) == 0;
     engine->lsn_published = loader->lsn_max;
     log_lsn_raise(engine->log, loader->lsn_max);
+    /* Also when all of them have passed: that they have is shown to readers from here on. */
+    const bool deadlines = engine->expiry.count > 0;
+
     expiry_settle(engine);
-    return engine->expiry.count > 0 ? engine_clock_start(engine) : FL_OK;
+    return deadlines ? engine_clock_start(engine) : FL_OK;
 }
 
 fl_status
