@@ -130,9 +130,19 @@ submit_if_due(struct server *server)
     }
 }
 
+/* Without it writers that never pause would keep a barrier waiting for ever. */
+void
+commit_quiesce(struct server *server)
+{
+    server->commit.quiet = true;
+}
+
 bool
 commit_stalled(const struct server *server)
 {
+    if (__builtin_expect(server->commit.quiet, 0)) {
+        return true;
+    }
     return __builtin_expect(server->commit.in_flight_count == COMMIT_IN_FLIGHT_MAX, 0) &&
            fl_batch_bytes(server->commit.batch) >= SERVER_TICK_BYTES_MAX;
 }
@@ -229,5 +239,12 @@ commit_completed(struct server *server)
     if (!server->commit.failed && fl_commit_status(server->store) != FL_OK) {
         commit_fail(server, "a commit");
     }
-    conn_unblock_all(server, CONN_BLOCK_BARRIER | CONN_BLOCK_COMMITS);
+    if (server->commit.quiet && commit_settled(server)) {
+        server->commit.quiet = false;
+    }
+    if (!server->commit.quiet) {
+        /* What is unblocked last runs first: who waits for a barrier finds everything settled. */
+        conn_unblock_all(server, CONN_BLOCK_COMMITS);
+        conn_unblock_all(server, CONN_BLOCK_BARRIER);
+    }
 }

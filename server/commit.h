@@ -23,6 +23,9 @@ void commit_completed(struct server *server);
 /* Whether everything that was executed is durable. A batch that can be made durable at once, is. */
 bool commit_settled(struct server *server);
 
+/* Execute nothing more until everything is durable: for who waits for that. */
+void commit_quiesce(struct server *server);
+
 /* Whether so much waits for the medium that nothing more should be executed. */
 bool commit_stalled(const struct server *server);
 

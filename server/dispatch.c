@@ -240,6 +240,15 @@ finish_output(struct call *call, uint64_t start)
     }
 }
 
+static void
+block(struct call *call, uint8_t reason)
+{
+    if (reason == CONN_BLOCK_BARRIER) {
+        commit_quiesce(call->server);
+    }
+    conn_block(call->conn, reason);
+}
+
 /* Check and run a call whose command was looked up. False: it must wait, and nothing was done. */
 static bool
 dispatch_one(struct call *call)
@@ -255,7 +264,7 @@ dispatch_one(struct call *call)
         const uint8_t waits = check_waits(call, handler);
 
         if (__builtin_expect(waits != 0, 0)) {
-            conn_block(conn, waits);
+            block(call, waits);
             return false;
         }
         conn->command_last = (uint16_t)call->command->id;
@@ -267,7 +276,7 @@ dispatch_one(struct call *call)
         }
         if (__builtin_expect(call->wait, 0)) {
             call->wait = false;
-            conn_block(conn, CONN_BLOCK_BARRIER);
+            block(call, CONN_BLOCK_BARRIER);
             return false;
         }
     }
@@ -396,6 +405,9 @@ dispatch_requests(struct conn *conn, char *buf, size_t len, unsigned commands_ma
 
     *more = false;
     server->running = conn;
+    if (commit_stalled(server)) {
+        conn_block(conn, CONN_BLOCK_COMMITS);
+    }
     while (done < len && conn_may_run(conn)) {
         if (commands >= commands_max) {
             *more = true;

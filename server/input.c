@@ -33,7 +33,8 @@ input_deinit(struct input *input)
 fl_status
 input_keep(struct input *input, const char *data, size_t len, size_t wanted)
 {
-    if (input->pos > 0 && (input->pos == input->len || input->cap - input->len < len)) {
+    /* Moving little to make room for much: what waits may be long, and is moved again and again. */
+    if (input->pos > 0 && input->cap - input->len < len && input->pos >= input->len - input->pos) {
         memmove(input->buf, input->buf + input->pos, input->len - input->pos);
         input->len -= input->pos;
         input->pos = 0;

@@ -44,6 +44,7 @@ struct commit {
     uint64_t ticket_durable;                  /* as last asked */
     uint64_t in_flight[COMMIT_IN_FLIGHT_MAX]; /* submitted and not yet durable */
     unsigned in_flight_count;
+    bool quiet;  /* a barrier is waited for: nothing more is executed until all is durable */
     bool failed; /* the store can't commit any more */
 };
 

@@ -142,6 +142,32 @@ barrier_command_waits_for_commits_and_sees_them(void **state)
 }
 
 static void
+barrier_command_is_not_starved_by_writers(void **state)
+{
+    struct harness h;
+    bool answered = false;
+
+    (void)state;
+    harness_init(&h, 3, NULL);
+    fake_store_hold(h.store);
+    harness_say(&h, 0, "SET a 1");
+    harness_say(&h, 1, "DBSIZE");
+    for (int i = 0; i < 10 && !answered; i++) {
+        /* Both arrive in one turn: the end of a commit, and the next write. */
+        assert_int_equal(send(h.clients[2], "SET b 1\r\n", 9, 0), 9);
+        fake_store_complete(h.store);
+        harness_turn(&h);
+        answered = strlen(harness_received(&h, 1)) > 0;
+    }
+    assert_true(answered);
+    while (fake_store_complete(h.store)) {
+        harness_turn(&h);
+    }
+    assert_non_null(strstr(harness_received(&h, 2), "+OK\r\n"));
+    harness_deinit(&h);
+}
+
+static void
 barrier_command_inline_with_quotes_is_parsed_once(void **state)
 {
     struct harness h;
@@ -242,6 +268,7 @@ main(void)
         cmocka_unit_test(reply_behind_held_one_waits_for_it),
         cmocka_unit_test(commits_while_one_is_in_flight_are_one),
         cmocka_unit_test(barrier_command_waits_for_commits_and_sees_them),
+        cmocka_unit_test(barrier_command_is_not_starved_by_writers),
         cmocka_unit_test(barrier_command_inline_with_quotes_is_parsed_once),
         cmocka_unit_test(failed_commit_closes_who_depends_on_it_only),
         cmocka_unit_test(exec_is_one_commit_and_one_answer),
