@@ -1,10 +1,11 @@
-/* noparse_server: what the kernel's TCP path alone costs a server. An epoll loop that understands nothing: it counts the
- * '*' bytes that come in, of which redis-benchmark's requests have one each, and answers each with the same reply.
+/* noparse_server: what the kernel's TCP path alone costs a server. An epoll loop that understands nothing: it
+ * counts the '*' bytes that come in, of which redis-benchmark's requests have one each, and answers each with
+ * the same reply.
  *
  *   noparse_server [--port N] [--bulk BYTES]
  *
- * The reply is +OK, or a bulk string of BYTES (what a GET would get). Listens on 127.0.0.1 only, prints "port N", and runs
- * until it is killed. Not a server for anything else: it trusts its clients to read. */
+ * The reply is +OK, or a bulk string of BYTES (what a GET would get). Listens on 127.0.0.1 only, prints
+ * "port N", and runs until it is killed. Not a server for anything else: it trusts its clients to read. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>

@@ -1,6 +1,6 @@
-/* Goal:   on the volatile mapping a put alone costs one fence and at most three lines, a put in a batch of 64 at
- *         most 1/64 fence and 2.1 lines, with 16-byte keys and 100-byte values; a segment change adds three fences.
- *         On the page mapping a commit is one synchronous write.
+/* Goal:   on the volatile mapping a put alone costs one fence and at most three lines, a put in a batch of
+ *         64 at most 1/64 fence and 2.1 lines, with 16-byte keys and 100-byte values; a segment change adds
+ *         three fences. On the page mapping a commit is one synchronous write.
  * Method: the store's own counters, which are exact, before and after. Inserts and overwrites, with the
  *         background threads at work, and enough batches that segments change meanwhile. */
 #include "tests/integration/support/place.h"

@@ -1,8 +1,9 @@
-/* Goal:   a fill of 1 GiB takes no page fault on the put path: neither by the store's own count, nor by the kernel's.
- * Method: the kernel reports each page fault of the writing thread with its address (perf events); those inside the
- *         store's mappings are counted, while the store is filled through the library and through the server.
- *         A file that is touched on purpose shows that such faults would be seen. Where perf events are
- *         forbidden the store's own count is still judged, and the program ends as skipped. */
+/* Goal:   a fill of 1 GiB takes no page fault on the put path: neither by the store's own count, nor by the
+ *         kernel's.
+ * Method: the kernel reports each page fault of the writing thread with its address (perf events); those
+ *         inside the store's mappings are counted, while the store is filled through the library and through
+ *         the server. A file that is touched on purpose shows that such faults would be seen. Where perf
+ *         events are forbidden the store's own count is still judged, and the program ends as skipped. */
 #include "tests/integration/counters/faults.h"
 #include "tests/integration/support/place.h"
 #include "tests/integration/support/subject.h"

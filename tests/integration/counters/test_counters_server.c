@@ -1,7 +1,7 @@
-/* Goal:   the same through the server: 1,000 SETs one at a time on the volatile mapping are 1,000 fences and at most three
- *         lines each; 64 that arrive together share one commit.
- * Method: INFO before and after. One client that waits for each reply; then one that sends 64 SETs in one write and
- *         reads 64 replies. Both event loops. */
+/* Goal:   the same through the server: 1,000 SETs one at a time on the volatile mapping are 1,000 fences and
+ *         at most three lines each; 64 that arrive together share one commit.
+ * Method: INFO before and after. One client that waits for each reply; then one that sends 64 SETs in one
+ *         write and reads 64 replies. Both event loops. */
 #include "tests/integration/support/place.h"
 #include "tests/integration/support/subject.h"
 #include "tests/lib/die.h"

@@ -1,8 +1,10 @@
-/* Goal:   a fill on the volatile mapping asks the kernel for no synchronisation: no msync, fsync, fdatasync, sync_file_range
- *         or synchronous write, neither embedded nor through the server. Growing the file is allowed.
- * Method: strace records these calls of all threads, with the time of each. The program traced is this one (its fill
- *         stands between two marks in the trace) and faultline-server (its fill lies between two times). That strace
- *         would show them is shown by the same fill on the page mapping, which makes one synchronous write for each commit. */
+/* Goal:   a fill on the volatile mapping asks the kernel for no synchronisation: no msync, fsync, fdatasync,
+ *         sync_file_range or synchronous write, neither embedded nor through the server. Growing the file is
+ *         allowed.
+ * Method: strace records these calls of all threads, with the time of each. The program traced is this one
+ *         (its fill stands between two marks in the trace) and faultline-server (its fill lies between two
+ *         times). That strace would show them is shown by the same fill on the page mapping, which makes one
+ *         synchronous write for each commit. */
 #include "tests/integration/support/place.h"
 #include "tests/integration/support/subject.h"
 #include "tests/lib/die.h"

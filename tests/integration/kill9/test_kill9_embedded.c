@@ -1,9 +1,10 @@
-/* Goal:   kill -9 of a program that has the store embedded, at any moment, loses nothing that a call had reported as
- *         durable and tears no batch; nor does it leave a file that can't be opened when it hits the creation.
- * Method: this program starts itself as the writer: threads put, delete, commit batches and submit batches, and
- *         report the number of each step through a pipe once it is durable. It is killed after a random time;
- *         the store is opened here, and points and both orders are compared with the steps that were reported.
- *         On a real disk (page mapping) and in memory (volatile), with large and small blocks. */
+/* Goal:   kill -9 of a program that has the store embedded, at any moment, loses nothing that a call had
+ *         reported as durable and tears no batch; nor does it leave a file that can't be opened when it hits
+ *         the creation.
+ * Method: this program starts itself as the writer: threads put, delete, commit batches and submit batches,
+ *         and report the number of each step through a pipe once it is durable. It is killed after a random
+ *         time; the store is opened here, and points and both orders are compared with the steps that were
+ *         reported. On a real disk (page mapping) and in memory (volatile), with large and small blocks. */
 #include "tests/integration/kill9/ledger.h"
 #include "tests/integration/support/place.h"
 #include "tests/lib/child.h"

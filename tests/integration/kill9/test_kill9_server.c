@@ -1,10 +1,11 @@
-/* Goal:   kill -9 of the server at any moment loses nothing that was acknowledged, tears no MSET, MULTI/EXEC or DEL of
- *         several keys, and leaves points, order and counts in agreement; on a real disk (page mapping) and in
- *         memory (volatile), with blocks of 2 MiB and small ones.
- * Method: 8 writers pipeline SET, DEL, MSET and MULTI/EXEC over TCP beside a reader; after a random time the server
- *         gets SIGKILL. It is started again on the same file (now and then killed in the middle of that) and all that it
- *         holds is compared with what the writers had sent, and had heard back. The store lives on from round to
- *         round; every few rounds the verifier reads the file as the kill left it. `--rounds N` for more. */
+/* Goal:   kill -9 of the server at any moment loses nothing that was acknowledged, tears no MSET, MULTI/EXEC
+ *         or DEL of several keys, and leaves points, order and counts in agreement; on a real disk (page
+ *         mapping) and in memory (volatile), with blocks of 2 MiB and small ones.
+ * Method: 8 writers pipeline SET, DEL, MSET and MULTI/EXEC over TCP beside a reader; after a random time the
+ *         server gets SIGKILL. It is started again on the same file (now and then killed in the middle of
+ *         that) and all that it holds is compared with what the writers had sent, and had heard back. The
+ *         store lives on from round to round; every few rounds the verifier reads the file as the kill left
+ *         it. `--rounds N` for more. */
 #include "tests/integration/kill9/clients.h"
 #include "tests/integration/support/place.h"
 #include "tests/lib/die.h"
