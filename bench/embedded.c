@@ -1,6 +1,6 @@
 /* faultline-bench: what the embedded store costs, in time and, exactly, in flushed lines and fences.
  *
- *   faultline-bench [--store PATH] [--mapping auto|dax|page|volatile] [--records N] [--value BYTES] [--batch N] [--keep]
+ *   faultline-bench [--store PATH] [--mapping auto|dax|page|volatile] [--records N] [--value BYTES] [--batch N] [--phases alone|batched] [--keep]
  *
  * Phases, one thread: insert alone, update alone (random), get (random), get of 16 with prefetch, scan; then, in a
  * second store, insert in batches and update in batches. Keys are 16 bytes, in an order that has nothing to do
@@ -25,6 +25,7 @@ struct bench {
     uint64_t records;
     size_t value_bytes;
     unsigned batch;
+    const char *phases; /* NULL: all */
     bool keep;
     struct fl_store *store;
     uint8_t *value;
@@ -244,6 +245,7 @@ usage(FILE *out)
             "  --records N      default 1000000\n"
             "  --value BYTES    default 100\n"
             "  --batch N        records in a batch; default 64\n"
+            "  --phases SET     alone or batched; default both\n"
             "  --keep           leave the file\n");
 }
 
@@ -276,15 +278,11 @@ static void
 arguments(struct bench *bench, int argc, char **argv)
 {
     static const struct option options[] = {
-        {"store", required_argument, NULL, 's'},
-        {"mapping", required_argument, NULL, 'm'},
-        {"records", required_argument, NULL, 'n'},
-        {"value", required_argument, NULL, 'v'},
-        {"batch", required_argument, NULL, 'b'},
-        {"keep", no_argument, NULL, 'k'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},
-        {NULL, 0, NULL, 0},
+        {"store", required_argument, NULL, 's'},   {"mapping", required_argument, NULL, 'm'},
+        {"records", required_argument, NULL, 'n'}, {"value", required_argument, NULL, 'v'},
+        {"batch", required_argument, NULL, 'b'},   {"phases", required_argument, NULL, 'p'},
+        {"keep", no_argument, NULL, 'k'},          {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},       {NULL, 0, NULL, 0},
     };
 
     for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
@@ -303,6 +301,13 @@ arguments(struct bench *bench, int argc, char **argv)
             break;
         case 'b':
             bench->batch = (unsigned)number(optarg, 1 << 20);
+            break;
+        case 'p':
+            bench->phases = optarg;
+            if (strcmp(optarg, "alone") != 0 && strcmp(optarg, "batched") != 0) {
+                fprintf(stderr, "faultline-bench: phases are alone or batched, not '%s'\n", optarg);
+                exit(2);
+            }
             break;
         case 'k':
             bench->keep = true;
@@ -338,21 +343,25 @@ main(int argc, char **argv)
         return 1;
     }
     memset(bench.value, 'v', bench.value_bytes);
-    store_open(&bench);
-    put_alone(&bench, false);
-    put_alone(&bench, true);
-    get_alone(&bench);
-    get_prefetched(&bench);
-    scan(&bench);
-    const bool keep = bench.keep;
+    if (bench.phases == NULL || strcmp(bench.phases, "alone") == 0) {
+        const bool keep = bench.keep;
 
-    bench.keep = false;
-    store_close(&bench);
-    bench.keep = keep;
-    store_open(&bench);
-    put_batched(&bench, false);
-    put_batched(&bench, true);
-    store_close(&bench);
+        store_open(&bench);
+        put_alone(&bench, false);
+        put_alone(&bench, true);
+        get_alone(&bench);
+        get_prefetched(&bench);
+        scan(&bench);
+        bench.keep = keep && bench.phases != NULL;
+        store_close(&bench);
+        bench.keep = keep;
+    }
+    if (bench.phases == NULL || strcmp(bench.phases, "batched") == 0) {
+        store_open(&bench);
+        put_batched(&bench, false);
+        put_batched(&bench, true);
+        store_close(&bench);
+    }
     free(bench.value);
     return 0;
 }
