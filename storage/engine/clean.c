@@ -329,6 +329,10 @@ engine_clean_step(struct engine *engine)
     }
     c->engine = engine;
     c->victim = victim;
+    /* With the lock nobody is between making a record durable and publishing it. */
+    pthread_mutex_lock(&engine->commit_lock);
+    log_copies_begin(engine->log);
+    pthread_mutex_unlock(&engine->commit_lock);
     c->open_min = log_open_lsn_min(engine->log, victim, NULL);
     c->now_ms = engine_now_ms(engine);
     c->pinned = false;

@@ -54,7 +54,7 @@ segment_begin_nofence(struct log *log, enum log_head_id id, uint32_t blocks, enu
     segment->generation = generation;
     segment->nonce = nonce;
     segment->base_lsn = base;
-    segment->open_lsn = id == LOG_HEAD_MAIN ? base : log_lsn_main(log);
+    segment->open_lsn = id == LOG_HEAD_MAIN ? base : log->lsn_copies;
     segment->head = (uint8_t)id;
     segment->end = LOG_HEADER_BYTES;
     log_header_encode(log, block, segment, prev, prev != 0 ? log->segments[prev].generation : 0,

@@ -233,6 +233,12 @@ log_head_stats(const struct log *log, enum log_head_id id, struct log_head_stats
     stats->faults = atomic_load_explicit(&head->faults, memory_order_relaxed);
 }
 
+void
+log_copies_begin(struct log *log)
+{
+    log->lsn_copies = log_lsn_main(log);
+}
+
 uint64_t
 log_open_lsn_min(const struct log *log, uint32_t except, uint64_t *next)
 {

@@ -106,6 +106,10 @@ void log_segment_recycle(struct log *log, uint32_t block);
 /* Does a head append to it? */
 bool log_segment_is_open(const struct log *log, uint32_t block);
 
+/* Before the cleaner judges what to copy, and with all that was committed published: no version that is deleted from here
+ * on may come to stand, as a copy, in a segment that says to be younger than its tombstone. The cleaner's thread. */
+void log_copies_begin(struct log *log);
+
 /* The lowest open_lsn of all log segments but `except` (UINT32_MAX: none), and *next, if wanted, the second lowest: no older
  * version of anything is left that a mask with a lower LSN would be needed for (storage rule 4). */
 uint64_t log_open_lsn_min(const struct log *log, uint32_t except, uint64_t *next);

@@ -128,6 +128,31 @@ __wrap_pm_handoff(struct pm *pm)
     site_now = 0;
 }
 
+static void (*before_copying)(void *context);
+static void *before_copying_context;
+
+fl_status __real_log_frame_begin(struct log *log, enum log_head_id id, uint32_t count, size_t bytes,
+                                 enum heap_claim claim);
+fl_status __wrap_log_frame_begin(struct log *log, enum log_head_id id, uint32_t count, size_t bytes,
+                                 enum heap_claim claim);
+
+void
+plant_before_copying(void (*call)(void *context), void *context)
+{
+    before_copying = call;
+    before_copying_context = context;
+}
+
+fl_status
+__wrap_log_frame_begin(struct log *log, enum log_head_id id, uint32_t count, size_t bytes,
+                       enum heap_claim claim)
+{
+    if (id == LOG_HEAD_CLEANER && before_copying != NULL) {
+        before_copying(before_copying_context);
+    }
+    return __real_log_frame_begin(log, id, count, bytes, claim);
+}
+
 void
 plant_site_text(uint16_t site, char *text, size_t size)
 {

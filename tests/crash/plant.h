@@ -17,4 +17,7 @@ uint16_t plant_sites(void);
 /* "heap_own_nofence heap.c:260", if the tools to tell it are there; else the address. */
 void plant_site_text(uint16_t site, char *text, size_t size);
 
+/* Called before the cleaner begins a frame: when it has judged what to copy and has not yet copied it. NULL: nothing. */
+void plant_before_copying(void (*call)(void *context), void *context);
+
 #endif

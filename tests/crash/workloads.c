@@ -316,9 +316,8 @@ const struct workload workloads[] = {
     {"blobs", {4096, 32, 1}, run_blobs},       {"blobs8k", {8192, 32, 1}, run_blobs},
     {"cleaner", {4096, 32, 1}, run_cleaner},   {"spaces", {4096, 32, 1}, run_spaces},
     {"expiry", {4096, 32, 1}, run_expiry},     {"expired", {4096, 16, 1}, run_expired},
-    {"full", {4096, 12, 1}, run_full},
-    {"reopen", {4096, 16, 0}, run_reopen},     {"groups", {4096, 256, 1}, run_groups},
-    {"random", {4096, 40, 1}, run_random},
+    {"full", {4096, 12, 1}, run_full},         {"reopen", {4096, 16, 0}, run_reopen},
+    {"groups", {4096, 256, 1}, run_groups},    {"random", {4096, 40, 1}, run_random},
 };
 const unsigned workloads_count = sizeof(workloads) / sizeof(workloads[0]);
 
