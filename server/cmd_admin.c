@@ -1,8 +1,10 @@
 /* TIME and SHUTDOWN. */
 #include "server/cmd.h"
 #include "server/cmd_util.h"
+#include "server/conn.h"
 #include "server/server.h"
 
+#include <inttypes.h>
 #include <time.h>
 
 void
@@ -47,6 +49,8 @@ cmd_shutdown(struct call *call)
     } else if (abort) {
         reply_error(call, "ERR No shutdown in progress.");
     } else {
+        logger_write(&call->server->logger, LOGGER_INFO,
+                     "SHUTDOWN from client %" PRIu64 ": stopping", call->conn->id);
         server_stop(call->server); /* no reply on success: the connection ends */
     }
 }

@@ -149,18 +149,6 @@ parameter_find(const struct server *server, struct fl_bytes word, const char **n
     return false;
 }
 
-/* The reason why an option was refused, without the origin that fl_last_error() puts behind it. */
-static void
-option_reason(char *why, size_t cap)
-{
-    snprintf(why, cap, "%s", fl_last_error());
-    char *origin = strrchr(why, '(');
-
-    if (origin != NULL && origin > why && origin[-1] == ' ') {
-        origin[-1] = '\0';
-    }
-}
-
 /* Judge argv[i] = argv[i + 1] and write it to `options`. False: an error was replied. */
 static bool
 set_one(struct call *call, unsigned i, struct options *options)
@@ -168,7 +156,7 @@ set_one(struct call *call, unsigned i, struct options *options)
     const struct fl_bytes word = call->argv[i];
     char present[OPTIONS_VALUE_BYTES];
     char value[OPTIONS_VALUE_BYTES];
-    char why[256];
+    char why[OPTIONS_WHY_BYTES];
     const char *name;
     unsigned flags;
 
@@ -195,7 +183,7 @@ set_one(struct call *call, unsigned i, struct options *options)
         return false;
     }
     if (options_set(options, name, value) != FL_OK) {
-        option_reason(why, sizeof(why));
+        options_why(why, sizeof(why));
         reply_set_failed(call, word, why);
         return false;
     }
@@ -218,9 +206,9 @@ cmd_config_set(struct call *call)
         }
     }
     if (options_check(&options) != FL_OK) {
-        char why[256];
+        char why[OPTIONS_WHY_BYTES];
 
-        option_reason(why, sizeof(why));
+        options_why(why, sizeof(why));
         reply_set_failed(call, call->argv[2], why);
         return;
     }

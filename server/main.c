@@ -1,4 +1,5 @@
 /* faultline-server: the wiring. */
+#include "base/clock.h"
 #include "base/fail.h"
 #include "base/log.h"
 #include "server/listener.h"
@@ -19,7 +20,7 @@ enum { EXIT_USAGE = 2, HELP_BYTES = 8192, PROGRESS_MS = 1000 };
 
 struct opening {
     struct server *server;
-    uint64_t told_percent;
+    uint64_t told_ms; /* when it began, or the last line about it was written */
 };
 
 static void
@@ -37,17 +38,18 @@ on_progress(void *context, uint64_t done, uint64_t total)
 {
     struct opening *opening = context;
     struct signalfd_siginfo info;
-    const uint64_t percent = total > 0 ? done * 100 / total : 100;
+    const uint64_t now_ms = clock_mono_ns() / CLOCK_NS_PER_MS;
 
-    if (percent >= opening->told_percent + 10) {
-        opening->told_percent = percent;
+    if (now_ms - opening->told_ms >= PROGRESS_MS) {
+        opening->told_ms = now_ms;
         logger_write(&opening->server->logger, LOGGER_INFO,
-                     "opening the store: %" PRIu64 " %% of %" PRIu64 " MiB", percent, total >> 20);
+                     "opening the store: %" PRIu64 " %% of %" PRIu64 " MiB",
+                     total > 0 ? done * 100 / total : 100, total >> 20);
     }
     if (read(opening->server->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info) &&
         info.ssi_signo != SIGHUP) {
-        logger_write(&opening->server->logger, LOGGER_WARNING,
-                     "signal %u while the store was opening", info.ssi_signo);
+        logger_write(&opening->server->logger, LOGGER_WARNING, "SIG%s while the store was opening",
+                     sigabbrev_np((int)info.ssi_signo));
         _exit(EXIT_FAILURE);
     }
 }
@@ -123,26 +125,16 @@ open_signals(void)
 }
 
 static int
-report_open_failure(struct server *server, const struct options *options, fl_status status)
-{
-    logger_write(&server->logger, LOGGER_ERROR, "opening %s: %s", options->store, fl_last_error());
-    if (status == FL_NOT_GRANTED && options->durability_min > FL_DURABILITY_PROCESS) {
-        logger_write(&server->logger, LOGGER_ERROR,
-                     "to serve from it nevertheless, losing what was acknowledged when the power "
-                     "goes: --durability-min process");
-    }
-    return EXIT_FAILURE;
-}
-
-static int
 serve(struct server *server, const struct options *options)
 {
-    struct opening opening = {.server = server};
+    struct opening opening = {.server = server, .told_ms = clock_mono_ns() / CLOCK_NS_PER_MS};
     struct fl_store *store = NULL;
     fl_status status = open_store(&opening, options, &store);
 
     if (status != FL_OK) {
-        return report_open_failure(server, options, status);
+        logger_write(&server->logger, LOGGER_ERROR, "opening %s: %s", options->store,
+                     fl_last_error());
+        return EXIT_FAILURE;
     }
     status = server_init(server, options, store);
     if (status == FL_OK) {
@@ -197,7 +189,10 @@ main(int argc, char **argv)
         status = options_check(&options);
     }
     if (status != FL_OK) {
-        fprintf(stderr, "faultline-server: %s\n", fl_last_error());
+        char why[OPTIONS_WHY_BYTES];
+
+        options_why(why, sizeof(why));
+        fprintf(stderr, "faultline-server: %s\n", why);
         return EXIT_USAGE;
     }
     struct server *server = calloc(1, sizeof(*server));

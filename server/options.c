@@ -444,6 +444,17 @@ options_check(const struct options *options)
 }
 
 void
+options_why(char *why, size_t cap)
+{
+    snprintf(why, cap, "%s", fl_last_error());
+    char *origin = strrchr(why, '(');
+
+    if (origin != NULL && origin > why && origin[-1] == ' ') {
+        origin[-1] = '\0';
+    }
+}
+
+void
 options_help(char *buf, size_t cap)
 {
     size_t len = (size_t)snprintf(

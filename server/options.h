@@ -15,6 +15,7 @@ enum {
     OPTIONS_SOCKET_BYTES = 108, /* sun_path */
     OPTIONS_SECRET_BYTES = 512,
     OPTIONS_VALUE_BYTES = 1024, /* the longest value, as text */
+    OPTIONS_WHY_BYTES = 512,
 };
 
 /* No pointers: a copy is a whole set of options. */
@@ -79,6 +80,10 @@ FL_NODISCARD fl_status options_load(struct options *options, const char *path);
 /* What can't be judged option by option: an open bind without a password, no listener at all.
  * Errors: FL_INVALID. */
 FL_NODISCARD fl_status options_check(const struct options *options);
+
+/* Why the last of the above failed: fl_last_error() without the place in our sources that it ends with. What is
+ * wrong is in the reader's command line or file. */
+void options_why(char *why, size_t cap);
 
 /* Whether each of the addresses in `bind` is a loopback address. */
 bool options_bind_is_loopback(const char *bind);

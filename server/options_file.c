@@ -77,9 +77,9 @@ options_load(struct options *options, const char *path)
         number++;
         status = load_line(options, line);
         if (status != FL_OK) {
-            char why[256];
+            char why[OPTIONS_WHY_BYTES];
 
-            snprintf(why, sizeof(why), "%s", fl_last_error());
+            options_why(why, sizeof(why));
             status = FL_FAIL(FL_INVALID, "%s, line %u: %s", path, number, why);
         }
     }

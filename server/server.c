@@ -124,7 +124,7 @@ on_signals(struct server *server)
             server->reload = true;
             continue;
         }
-        logger_write(&server->logger, LOGGER_INFO, "signal %u: %s", info.ssi_signo,
+        logger_write(&server->logger, LOGGER_INFO, "SIG%s: %s", sigabbrev_np((int)info.ssi_signo),
                      server->stop == SERVER_RUNS ? "stopping" : "stopping at once");
         server->stop = server->stop == SERVER_RUNS ? SERVER_STOPS : SERVER_STOPS_NOW;
     }
@@ -176,6 +176,24 @@ check_idle(struct server *server)
     }
 }
 
+/* By name, so that nobody goes on in the belief that a new port is being listened on. */
+static void
+tell_what_needs_a_restart(struct server *server, const struct options *fresh)
+{
+    char mine[OPTIONS_VALUE_BYTES];
+    char theirs[OPTIONS_VALUE_BYTES];
+    const char *name;
+    unsigned flags;
+
+    for (size_t i = 0; options_at(&server->options, i, &name, &flags, mine); i++) {
+        options_at(fresh, i, &name, &flags, theirs);
+        if ((flags & (OPTION_LIVE | OPTION_SECRET)) == 0 && strcmp(mine, theirs) != 0) {
+            logger_write(&server->logger, LOGGER_WARNING,
+                         "SIGHUP: %s stays \"%s\"; \"%s\" needs a restart", name, mine, theirs);
+        }
+    }
+}
+
 static void
 reload(struct server *server)
 {
@@ -191,9 +209,13 @@ reload(struct server *server)
         status = options_check(&fresh);
     }
     if (status != FL_OK) {
-        logger_write(&server->logger, LOGGER_ERROR, "SIGHUP: nothing changed: %s", fl_last_error());
+        char why[OPTIONS_WHY_BYTES];
+
+        options_why(why, sizeof(why));
+        logger_write(&server->logger, LOGGER_ERROR, "SIGHUP: nothing changed: %s", why);
         return;
     }
+    tell_what_needs_a_restart(server, &fresh);
     options_apply_live(&server->options, &fresh, &ignored);
     server_options_changed(server);
     logger_write(&server->logger, LOGGER_INFO,

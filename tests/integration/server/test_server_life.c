@@ -49,6 +49,7 @@ flags_that_make_no_sense_end_it_with_two_and_a_reason(void **state)
     RUN(&child, out, "--prot", "7000");
     assert_true(child_exited(&child, 2));
     assert_non_null(strstr(out, "no option is called 'prot'"));
+    assert_null(strstr(out, "options.c"));
     RUN(&child, out, "--port", "seven");
     assert_true(child_exited(&child, 2));
     assert_non_null(strstr(out, "port: 'seven' is not a number"));
@@ -237,6 +238,8 @@ sighup_takes_over_what_can_change(void **state)
     fputs("maxclients 77\ntcp-backlog 5\n", file);
     fclose(file);
     child_signal(&subject.child, SIGHUP);
+    assert_true(child_expect(&subject.child, "tcp-backlog stays \"511\"", STOP_MS, heard,
+                             sizeof(heard)));
     assert_true(child_expect(&subject.child, "1 changed options need a restart", STOP_MS, heard,
                              sizeof(heard)));
     assert_true(talk(fd, "CONFIG GET maxclients\r\n", "*2\r\n$10\r\nmaxclients\r\n$2\r\n77\r\n"));
@@ -260,6 +263,7 @@ shutdown_ends_it_as_sigterm_does(void **state)
     talk_say(fd, "SET a 1\r\nSHUTDOWN\r\n");
     assert_true(child_wait(&subject.child, STOP_MS, out, sizeof(out)));
     assert_true(child_exited(&subject.child, 0));
+    assert_non_null(strstr(out, "SHUTDOWN from client"));
     assert_non_null(strstr(out, "store closed"));
     close(fd);
     subject_kill(&subject);
