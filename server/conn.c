@@ -374,8 +374,12 @@ conn_flush(struct conn *conn)
             conn_flushed(conn);
             break;
         }
-        const ssize_t sent =
-            loop_send(conn->server->loop, &conn->sock, iov, count, count == LOOP_IOV_MAX);
+        uint64_t behind = conn->out.sent;
+
+        for (unsigned i = 0; i < count; i++) {
+            behind += iov[i].iov_len;
+        }
+        const ssize_t sent = loop_send(conn->server->loop, &conn->sock, iov, count, behind < limit);
 
         if (sent < 0) {
             conn_close(conn);
