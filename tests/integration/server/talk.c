@@ -19,8 +19,10 @@ talk_start(struct subject *subject, const char *program, const struct tmpdir *di
            const char *const *flags)
 {
     char store[TMPDIR_PATH_BYTES];
-    const char *all[FLAGS_MAX] = {"--store", store, "--durability-min", "process"};
-    size_t count = 4;
+    /* A sanitizer leaves too little of the address space for the default. */
+    const char *all[FLAGS_MAX] = {"--store", store,        "--durability-min",
+                                  "process", "--size-max", "16gb"};
+    size_t count = 6;
 
     tmpdir_join(dir, "data", store);
     for (; *flags != NULL; flags++) {
