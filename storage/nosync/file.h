@@ -68,7 +68,7 @@ void file_describe(struct nosync_file *file, const char *format, ...)
 uint64_t file_end(struct nosync_file *file);
 
 /* Blocks for the range, without a change of st_size. FL_NO_SPACE gives back what was had of them.
- * FL_NOT_SUPPORTED: this filesystem allocates only by writing. */
+ * FL_NOT_SUPPORTED: this filesystem allocates only by writing. Under grow_lock. */
 FL_NODISCARD fl_status file_allocate(struct nosync_file *file, uint64_t off, uint64_t len);
 
 /* st_size is at least `end`. */

@@ -117,16 +117,26 @@ page_write_through(void *context, uint64_t off, const void *src, size_t len)
     return FL_OK;
 }
 
-/* Give back what a fault_in that failed had got. The size goes back too, if nothing came after. */
-static void
-undo_growth(struct nosync_file *file, uint64_t end_before, uint64_t off, uint64_t len)
+/* Blocks of zeros, not yet durable. */
+static fl_status
+allocate(struct nosync_file *file, uint64_t off, uint64_t len)
 {
-    const int error = errno;
+    /* First, so that lack of space shows before anything is written. */
+    const fl_status status = file_allocate(file, off, len);
 
-    (void)pthread_mutex_lock(&file->grow_lock);
-    file_undo_growth(file, end_before, off, len);
-    (void)pthread_mutex_unlock(&file->grow_lock);
-    errno = error;
+    if (status != FL_OK && status != FL_NOT_SUPPORTED) {
+        return status;
+    }
+    const uint64_t end_before = file_end(file);
+    const int error = file_write_zeros(file, off, len);
+
+    if (error != 0) {
+        file_undo_growth(file, end_before, off, len);
+        errno = error;
+        return FL_FAIL_ERRNO(file_status(error), "write zeros at %" PRIu64 " of %s", off,
+                             file->path);
+    }
+    return FL_OK;
 }
 
 static fl_status
@@ -141,26 +151,14 @@ page_fault_in(struct nosync_map *map, uint64_t off, uint64_t len)
     if (status != FL_OK) {
         return status;
     }
-    const uint64_t end_before = file_end(file);
-
-    /* First, so that lack of space shows before anything is written. */
-    status = file_allocate(file, off, len);
-    if (status != FL_OK && status != FL_NOT_SUPPORTED) {
+    (void)pthread_mutex_lock(&file->grow_lock);
+    status = allocate(file, off, len);
+    (void)pthread_mutex_unlock(&file->grow_lock);
+    if (status != FL_OK) {
         return status;
     }
-    const int error = file_write_zeros(file, off, len);
-
-    if (error != 0) {
-        errno = error;
-        undo_growth(file, end_before, off, len);
-        return FL_FAIL_ERRNO(file_status(error), "write zeros at %" PRIu64 " of %s", off,
-                             file->path);
-    }
     if (fdatasync(file->fd) != 0) {
-        if (errno == ENOSPC || errno == EDQUOT) {
-            /* Delayed allocation met a full disk. Other writers' bytes may be among those lost. */
-            undo_growth(file, end_before, off, len);
-        }
+        /* A full disk too, met by delayed allocation: other writers' bytes may be among those lost. */
         return fail_for_ever(file, "fdatasync");
     }
     /* Readers shall not fault either; a kernel without it lets them. */

@@ -120,6 +120,8 @@ file_give_back(struct nosync_file *file, uint64_t off, uint64_t len)
 fl_status
 file_allocate(struct nosync_file *file, uint64_t off, uint64_t len)
 {
+    const uint64_t end = file_end(file);
+
     if (allocate(file->fd, FALLOC_FL_KEEP_SIZE, off, len) == 0) {
         return FL_OK;
     }
@@ -128,8 +130,12 @@ file_allocate(struct nosync_file *file, uint64_t off, uint64_t len)
     if (error == EOPNOTSUPP || error == ENOSYS) {
         return FL_NOT_SUPPORTED;
     }
-    /* ext4 keeps what it got before space ran out. */
+    /* ext4 keeps what it got before space ran out, and punches nothing beyond the end of the file: that
+     * takes a truncation, to the size that it has. */
     file_give_back(file, off, len);
+    if (off + len > end) {
+        (void)!ftruncate(file->fd, (off_t)end);
+    }
     errno = error;
     return FL_FAIL_ERRNO(file_status(error), "allocate %" PRIu64 " bytes at %" PRIu64 " of %s", len,
                          off, file->path);
