@@ -13,6 +13,7 @@
 
 enum {
     COPY_RECORDS = 256,
+    GROUP = 32,        /* records looked up together */
     INSTALL_STEP = 16, /* copies installed under one hold of the commit lock */
     COPY_BYTES = 256 * 1024,
     GARBAGE_SEGMENTS_MIN = 2, /* below it cleaning isn't worth a segment of its own */
@@ -113,6 +114,13 @@ struct copy {
         named; /* a tombstone in front of versions that a pin sees: the index reads its key there */
 };
 
+/* A record of the victim that has not been judged yet. */
+struct candidate {
+    struct log_record record;
+    uint64_t hash;
+    index_loc loc;
+};
+
 struct cleaning {
     struct engine *engine;
     uint32_t victim;
@@ -121,6 +129,8 @@ struct cleaning {
     bool pinned;
     size_t count, bytes;
     struct copy copies[COPY_RECORDS];
+    size_t group_count;
+    struct candidate group[GROUP];
 };
 
 /* The index names the copy where it still names the source. Under the commit lock, so few at a time. */
@@ -210,15 +220,21 @@ judge_record(struct cleaning *c, const struct log_record *record, uint64_t hash,
 {
     const struct fl_key key = engine_record_key(record);
     index_loc newest = 0;
+    uint64_t versions = 0;
 
     if (record->kind == LOG_KIND_RANGE_DELETE) {
         return record->lsn < c->open_min ? DROP : COPY_AS_MASK;
     }
-    const bool present = index_find(c->engine->index, hash, key, INDEX_LSN_LATEST, &newest);
-
-    if (present && newest == loc) {
+    /* Most records are overwritten ones: told by their place, without reading the newer one's key. */
+    if (record->kind != LOG_KIND_DELETE && index_newest_at(c->engine->index, hash, loc)) {
         return COPY;
     }
+    if (record->kind != LOG_KIND_DELETE && record->deadline_ms == 0 &&
+        index_pins(c->engine->index, &versions) == 0) {
+        return DROP;
+    }
+    const bool present = index_find(c->engine->index, hash, key, INDEX_LSN_LATEST, &newest);
+
     if (index_names(c->engine->index, hash, key, loc)) {
         return record->kind == LOG_KIND_DELETE ? COPY_NAMED_MASK : KEEP_PINNED;
     }
@@ -229,19 +245,11 @@ judge_record(struct cleaning *c, const struct log_record *record, uint64_t hash,
     return masks && !present && record->lsn >= c->open_min ? COPY_AS_MASK : DROP;
 }
 
+/* Do with one record what was judged. */
 static fl_status
-clean_record(void *context, uint32_t block, uint64_t off, const struct log_record *record)
+take_record(struct cleaning *c, const struct log_record *record, uint64_t hash, index_loc loc,
+            enum verdict verdict)
 {
-    struct cleaning *c = context;
-    const uint64_t hash = record->kind == LOG_KIND_RANGE_DELETE
-                              ? 0
-                              : engine_hash(c->engine, engine_record_key(record));
-    const index_loc loc = engine_loc(off, record);
-    const uint32_t token = engine_enter(c->engine); /* a reader of the index, as any other */
-    const enum verdict verdict = judge_record(c, record, hash, loc);
-
-    engine_exit(c->engine, token);
-    (void)block;
     if (verdict == DROP) {
         return FL_OK;
     }
@@ -273,6 +281,51 @@ clean_record(void *context, uint32_t block, uint64_t off, const struct log_recor
     c->copies[c->count++] = copy;
     c->bytes += bytes;
     return FL_OK;
+}
+
+/* Look at what has been gathered: first start the cache misses of all, then judge. */
+static fl_status
+group_flush(struct cleaning *c)
+{
+    enum verdict verdicts[GROUP];
+    const uint32_t token = engine_enter(c->engine); /* a reader of the index, as any other */
+
+    for (int stage = 0; stage < 2; stage++) {
+        for (size_t i = 0; i < c->group_count; i++) {
+            engine_prefetch(c->engine, c->group[i].hash, stage);
+        }
+    }
+    for (size_t i = 0; i < c->group_count; i++) {
+        const struct candidate *one = &c->group[i];
+
+        verdicts[i] = judge_record(c, &one->record, one->hash, one->loc);
+    }
+    engine_exit(c->engine, token);
+    for (size_t i = 0; i < c->group_count; i++) {
+        const struct candidate *one = &c->group[i];
+        const fl_status status = take_record(c, &one->record, one->hash, one->loc, verdicts[i]);
+
+        if (status != FL_OK) {
+            return status;
+        }
+    }
+    c->group_count = 0;
+    return FL_OK;
+}
+
+static fl_status
+clean_record(void *context, uint32_t block, uint64_t off, const struct log_record *record)
+{
+    struct cleaning *c = context;
+    struct candidate *one = &c->group[c->group_count++];
+
+    (void)block;
+    one->record = *record;
+    one->loc = engine_loc(off, record);
+    one->hash = record->kind == LOG_KIND_RANGE_DELETE
+                    ? 0
+                    : engine_hash(c->engine, engine_record_key(record));
+    return c->group_count == GROUP ? group_flush(c) : FL_OK;
 }
 
 static bool
@@ -338,11 +391,15 @@ engine_clean_step(struct engine *engine)
     c->pinned = false;
     c->count = 0;
     c->bytes = 0;
+    c->group_count = 0;
     const struct log_scan scan = {.context = c, .record = clean_record};
     struct log_scan_result result;
 
     fl_status status = log_segment_scan(engine->log, victim, &scan, &result);
 
+    if (status == FL_OK) {
+        status = group_flush(c);
+    }
     if (status == FL_OK) {
         status = copies_flush(c);
     }

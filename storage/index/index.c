@@ -279,6 +279,28 @@ index_random(const struct index *index, uint8_t space, uint64_t random, index_lo
                       1) == 1;
 }
 
+struct place_search {
+    const struct index_state *state;
+    index_loc loc;
+};
+
+static bool
+match_place(void *context, uint32_t id)
+{
+    const struct place_search *search = context;
+    const index_loc newest = entry_newest(entries_load(&search->state->entries, id));
+
+    return newest != 0 && index_same_place(newest, search->loc);
+}
+
+bool
+index_newest_at(const struct index *index, uint64_t hash, index_loc loc)
+{
+    struct place_search search = {index_state(index), loc};
+
+    return hash_find(index_hash_for(index, search.state, hash), hash, match_place, &search) != 0;
+}
+
 bool
 index_names(const struct index *index, uint64_t hash, struct fl_key key, index_loc loc)
 {

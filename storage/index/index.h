@@ -129,6 +129,9 @@ bool index_relocate(struct index *index, uint64_t hash, struct fl_key key, index
 /* R (beside the writer: a hint). Does any version name `loc`? */
 bool index_names(const struct index *index, uint64_t hash, struct fl_key key, index_loc loc);
 
+/* R. Is `loc` some key's newest version? Judged by the place alone: no key is read, so no media is touched. */
+bool index_newest_at(const struct index *index, uint64_t hash, index_loc loc);
+
 /* W. Remove every key of the spaces first..last with LSN < lsn. True: the whole index was emptied at once, and `dead`
  * was called for nothing (the caller resets its own accounts); false: `dead` was called for each, or will be when
  * no pin sees it any more. All at once it is if no pin exists, no key of another space, and no key of `lsn` or later;
