@@ -13,10 +13,12 @@ is the power cut, and the file is what survived.
 Software emulation, so that it is the same on every machine; FL_VM_ACCEL=kvm is faster where nesting works.
 """
 
+import ctypes
 import glob
 import os
 import re
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -39,6 +41,12 @@ MKFS = {
 
 class VmError(Exception):
     """The machine did not do what any machine must."""
+
+
+def _die_with_parent():
+    """A test that is killed leaves no machine behind."""
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def _which(tool):
@@ -230,7 +238,7 @@ class Vm:
              "-append", "console=ttyS0 quiet panic=-1",
              "-serial", "file:" + self.console,
              "-serial", "unix:%s,server=on,wait=off" % serial] + network,
-            stdin=subprocess.DEVNULL)
+            stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent)
         self._buffer = b""
         deadline = time.monotonic() + self._boot_seconds
         while not os.path.exists(serial):
