@@ -1,0 +1,359 @@
+/* Goal:   an open tells a store from anything else, a crash from damage, and never takes damage for emptiness: words, table
+ *         blocks, roots, superblocks that are lost, and files that were cut, are found; a format cut short is begun anew.
+ * Method: images of a heap with several table blocks are damaged in one place and opened; format is stopped after every
+ *         store that it makes. */
+#include "tests/unit/heap/fixture.h"
+
+#include "base/fail.h"
+#include "storage/heap/heap_layout.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static uint64_t
+damage_of(const struct fixture *f)
+{
+    const char *text = NULL;
+    uint64_t off = 0;
+
+    return heap_damage(f->heap, &off, &text);
+}
+
+/* `blocks` owned ones, and back in the file. */
+static void
+fill(struct fixture *f, uint32_t blocks, uint32_t blocks_max)
+{
+    fixture_create(f, PM_DIRECT, blocks_max);
+    for (uint32_t i = 0; i < blocks; i++) {
+        fixture_own(f, 1, HEAP_LOG);
+    }
+    assert_int_equal(fixture_reopen(f), FL_OK);
+    assert_int_equal(damage_of(f), 0);
+}
+
+static void
+file_of_somebody_else_is_corrupt_and_an_empty_one_not_found(void **state)
+{
+    struct heap_geometry geometry;
+    struct fixture f;
+    uint8_t bytes[4 * BLOCK];
+
+    (void)state;
+    fixture_create(&f, PM_DIRECT, 64);
+    for (size_t len = 0; len <= sizeof(bytes); len += len == 0 ? 1 : len) {
+        fixture_close(&f);
+        memset(bytes, 'x', sizeof(bytes));
+        mem_map_load(f.mem, bytes, len);
+        f.map = mem_map_open(f.mem);
+        assert_int_equal(heap_probe(f.map, &geometry, NULL), len == 0 ? FL_NOT_FOUND : FL_CORRUPT);
+    }
+    fixture_destroy(&f);
+}
+
+/* Zeros of the right size are a format that a crash cut short; zeros of any other are not ours. */
+static void
+file_of_zeros_is_formatted_only_if_format_made_it(void **state)
+{
+    static const uint64_t lens[] = {BLOCK, 2 * BLOCK, 3 * BLOCK, 4 * BLOCK, 8 * BLOCK};
+    static const uint8_t zeros[8 * BLOCK];
+    struct heap_geometry geometry;
+    struct fixture f;
+
+    (void)state;
+    fixture_create(&f, PM_DIRECT, 64);
+    for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+        fixture_close(&f);
+        mem_map_load(f.mem, zeros, lens[i]);
+        f.map = mem_map_open(f.mem);
+        assert_int_equal(heap_probe(f.map, &geometry, NULL),
+                         lens[i] / BLOCK % 2 == 0 ? FL_NOT_FOUND : FL_CORRUPT);
+    }
+    fixture_destroy(&f);
+}
+
+struct stop {
+    struct mem_map *mem;
+    unsigned left;
+    uint8_t *image; /* as it was when `left` stores had been made */
+    uint64_t len;
+};
+
+static void
+stop_record(void *context, const struct mem_map_event *event)
+{
+    struct stop *stop = context;
+
+    if (event->kind == MEM_MAP_STORE && stop->left-- == 0) {
+        stop->len = mem_map_size_bytes(stop->mem);
+        stop->image = malloc(stop->len);
+        memcpy(stop->image, mem_map_bytes(stop->mem), stop->len);
+    }
+}
+
+static void
+format_cut_short_anywhere_is_begun_anew_or_done(void **state)
+{
+    unsigned stops = 0;
+    bool more = true;
+
+    (void)state;
+    for (; more; stops++) {
+        const struct mem_map_options options = {.mode = PM_HOOKED, .size_bytes_max = 64 * BLOCK};
+        struct stop stop = {mem_map_create(&options), stops, NULL, 0};
+        struct heap_geometry geometry = {
+            .block_bytes = BLOCK, .inline_bytes_max = 512, .size_bytes_max = 64 * BLOCK};
+
+        mem_map_record(stop.mem, stop_record, &stop);
+        struct nosync_map *map = mem_map_open(stop.mem);
+
+        assert_int_equal(heap_format(map, &geometry), FL_OK);
+        nosync_close(map);
+        more = stop.image != NULL;
+        if (more) {
+            mem_map_record(stop.mem, NULL, NULL);
+            mem_map_load(stop.mem, stop.image, stop.len);
+            map = mem_map_open(stop.mem);
+            const fl_status status = heap_probe(map, &geometry, NULL);
+
+            assert_true(status == FL_NOT_FOUND || status == FL_OK);
+            nosync_close(map);
+        }
+        free(stop.image);
+        mem_map_destroy(stop.mem);
+    }
+    assert_true(stops > 5);
+}
+
+static void
+superblock_damaged_is_read_from_its_copy_and_healed(void **state)
+{
+    static const uint64_t offs[] = {0, 100, BLOCK / 2, BLOCK / 2 + 255};
+    struct fixture f;
+
+    (void)state;
+    fill(&f, 3, 64);
+    for (size_t i = 0; i < sizeof(offs) / sizeof(offs[0]); i++) {
+        fixture_close(&f);
+        mem_map_bytes(f.mem)[offs[i]] ^= 0x40;
+        assert_int_equal(fixture_reopen(&f), FL_OK);
+        assert_int_equal(f.findings, 1);
+        assert_string_equal(f.rule, "superblock");
+        assert_int_equal(heap_open_finish(f.heap), FL_OK);
+        assert_int_equal(fixture_reopen(&f), FL_OK);
+        assert_int_equal(f.findings, 0);
+    }
+    fixture_close(&f);
+    mem_map_bytes(f.mem)[0] ^= 1;
+    mem_map_bytes(f.mem)[BLOCK / 2] ^= 1;
+    assert_int_equal(fixture_reopen(&f), FL_CORRUPT);
+    fixture_destroy(&f);
+}
+
+static void
+table_word_damaged_is_found_and_its_block_kept_out_of_use(void **state)
+{
+    struct fixture f;
+    const char *text = NULL;
+    uint64_t off = 0;
+    uint32_t block = 0;
+
+    (void)state;
+    fill(&f, 3, 64);
+    mem_map_bytes(f.mem)[BLOCK + 3 * 32 + 2] ^= 4;
+    assert_int_equal(fixture_reopen(&f), FL_OK);
+    assert_int_equal(heap_damage(f.heap, &off, &text), 1);
+    assert_int_equal(off, BLOCK + 3 * 32);
+    assert_non_null(strstr(text, "block 3"));
+    assert_string_equal(f.rule, "table-word");
+    assert_true(heap_entry_get(f.heap, 3).damaged);
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(heap_take(f.heap, 1, HEAP_NORMAL, &block), FL_OK);
+        assert_int_not_equal(block, 3);
+    }
+    fixture_destroy(&f);
+}
+
+static void
+table_word_of_the_wrong_sort_is_damage(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fill(&f, 3, 64);
+    fixture_close(&f);
+    memset(mem_map_bytes(f.mem) + BLOCK, 0, 64); /* blocks 0 and 1: zeros say free */
+    assert_int_equal(fixture_reopen(&f), FL_OK);
+    assert_int_equal(damage_of(&f), 2);
+    fixture_destroy(&f);
+}
+
+static void
+table_block_zeroed_is_damage(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fill(&f, 3 * GROUP, 8 * GROUP);
+    fixture_close(&f);
+    memset(mem_map_bytes(f.mem) + 2 * GROUP * BLOCK, 0, BLOCK);
+    assert_int_equal(fixture_reopen(&f), FL_OK);
+    assert_int_equal(damage_of(&f), 1);
+    assert_string_equal(f.rule, "table-word");
+    fixture_destroy(&f);
+}
+
+static void
+file_cut_below_an_owned_block_is_damage(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fill(&f, 3 * GROUP, 8 * GROUP);
+    const uint32_t total = heap_blocks_total(f.heap);
+    uint64_t len = 0;
+    uint8_t *image = mem_map_copy(f.mem, &len);
+
+    for (uint32_t end = total - 1; end >= 2; end -= end > 11 ? 9 : 1) {
+        fixture_close(&f);
+        mem_map_load(f.mem, image, (uint64_t)end * BLOCK);
+        assert_int_equal(fixture_reopen(&f), FL_OK);
+        assert_true(damage_of(&f) > 0);
+        assert_string_equal(f.rule, "file-cut");
+    }
+    fixture_close(&f);
+    mem_map_load(f.mem, image, BLOCK);
+    assert_int_equal(fixture_reopen(&f), FL_CORRUPT);
+    free(image);
+    fixture_destroy(&f);
+}
+
+static void
+file_cut_below_a_free_block_is_none(void **state)
+{
+    struct fixture f;
+    uint64_t len = 0;
+
+    (void)state;
+    fixture_create(&f, PM_DIRECT, 64);
+    fixture_own(&f, 1, HEAP_LOG);
+    const uint32_t last = fixture_own(&f, 1, HEAP_LOG);
+
+    fixture_free(&f, last, 1);
+    uint8_t *image = mem_map_copy(f.mem, &len);
+
+    fixture_close(&f);
+    mem_map_load(f.mem, image, (uint64_t)last * BLOCK);
+    assert_int_equal(fixture_reopen(&f), FL_OK);
+    assert_int_equal(damage_of(&f), 0);
+    /* Its word is remembered: the block's next owner is a generation further. */
+    assert_int_equal(fixture_own(&f, 1, HEAP_LOG), last);
+    assert_int_equal(heap_entry_get(f.heap, last).generation, 2);
+    free(image);
+    fixture_destroy(&f);
+}
+
+/* A crash between the fault of a table block and the count that includes it. */
+static void
+table_block_not_counted_yet_is_made_again(void **state)
+{
+    const struct mem_map_failure failure = {MEM_MAP_CALL_WRITE_DURABLE, 2, FL_IO, false, true};
+    struct fixture f;
+    uint32_t block = 0;
+    fl_status status = FL_OK;
+
+    (void)state;
+    fixture_create(&f, PM_STAGED, 8 * GROUP);
+    for (uint32_t i = 0; i < GROUP - 2; i++) {
+        fixture_own(&f, 1, HEAP_LOG);
+    }
+    mem_map_fail(f.mem, &failure); /* the second drain: the count */
+    status = heap_take(f.heap, 1, HEAP_NORMAL, &block);
+    assert_int_equal(status, FL_IO);
+    uint64_t len = 0;
+    uint8_t *image = mem_map_copy(f.mem, &len);
+
+    assert_int_equal(len, (GROUP + 1) * BLOCK);
+    fixture_close(&f);
+    mem_map_load(f.mem, image, len);
+    assert_int_equal(fixture_reopen(&f), FL_OK);
+    assert_int_equal(damage_of(&f), 0);
+    const uint32_t first = fixture_own(&f, 1, HEAP_LOG);
+
+    assert_int_equal(first, GROUP + 1);
+    assert_int_equal(fixture_reopen(&f), FL_OK);
+    assert_int_equal(damage_of(&f), 0);
+    assert_int_equal(heap_entry_get(f.heap, first).state, HEAP_LOG);
+    assert_int_equal(heap_entry_get(f.heap, GROUP).state, HEAP_META);
+    free(image);
+    fixture_destroy(&f);
+}
+
+static void
+root_newer_and_damaged_leaves_no_claim_of_a_clean_close(void **state)
+{
+    const struct heap_root clean = {.flags = HEAP_ROOT_CLEAN, .lsn_next = 9000, .tail_off = 1};
+    const struct heap_root used = {.lsn_next = 9999};
+    struct fixture f;
+    struct heap_root got;
+
+    (void)state;
+    fixture_create(&f, PM_DIRECT, 64);
+    assert_int_equal(heap_root_put(f.heap, &f.pm, &clean), FL_OK); /* sequence 2, slot 1 */
+    assert_int_equal(heap_root_put(f.heap, &f.pm, &used), FL_OK);  /* sequence 3, slot 0 */
+    fixture_close(&f);
+    mem_map_bytes(f.mem)[HEAP_ROOT_OFF + 8] ^= 1;
+    assert_int_equal(fixture_reopen(&f), FL_OK);
+    heap_root_get(f.heap, &got);
+    assert_int_equal(got.sequence, 2);
+    assert_int_equal(got.flags & HEAP_ROOT_CLEAN, 0);
+    fixture_close(&f);
+    mem_map_bytes(f.mem)[HEAP_ROOT_OFF + HEAP_ROOT_STRIDE + 8] ^= 1;
+    assert_int_equal(fixture_reopen(&f), FL_OK);
+    assert_string_equal(f.rule, "root");
+    fixture_destroy(&f);
+}
+
+static void
+clock_damaged_or_zeroed_is_reported(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_create(&f, PM_DIRECT, 64);
+    assert_int_equal(heap_clock_put(f.heap, &f.pm, 1700000000123), FL_OK);
+    fixture_close(&f);
+    mem_map_bytes(f.mem)[HEAP_CLOCK_OFF + 1] ^= 1;
+    assert_int_equal(fixture_reopen(&f), FL_OK);
+    assert_string_equal(f.rule, "clock");
+    assert_int_equal(heap_clock_get(f.heap), 0);
+    fixture_close(&f);
+    memset(mem_map_bytes(f.mem) + HEAP_CLOCK_OFF, 0, 8);
+    assert_int_equal(fixture_reopen(&f), FL_OK);
+    assert_string_equal(f.rule, "clock");
+    fixture_destroy(&f);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(file_of_somebody_else_is_corrupt_and_an_empty_one_not_found),
+        cmocka_unit_test(file_of_zeros_is_formatted_only_if_format_made_it),
+        cmocka_unit_test(format_cut_short_anywhere_is_begun_anew_or_done),
+        cmocka_unit_test(superblock_damaged_is_read_from_its_copy_and_healed),
+        cmocka_unit_test(table_word_damaged_is_found_and_its_block_kept_out_of_use),
+        cmocka_unit_test(table_word_of_the_wrong_sort_is_damage),
+        cmocka_unit_test(table_block_zeroed_is_damage),
+        cmocka_unit_test(file_cut_below_an_owned_block_is_damage),
+        cmocka_unit_test(file_cut_below_a_free_block_is_none),
+        cmocka_unit_test(table_block_not_counted_yet_is_made_again),
+        cmocka_unit_test(root_newer_and_damaged_leaves_no_claim_of_a_clean_close),
+        cmocka_unit_test(clock_damaged_or_zeroed_is_reported),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
