@@ -109,7 +109,7 @@ order_reserve(struct order *order, uint64_t count)
 
 /* ---- finding the way ---- */
 
-static void
+void
 order_descend(const struct order *order, const struct fl_key *key, struct order_path *path)
 {
     uint32_t node = order->root;
@@ -123,80 +123,6 @@ order_descend(const struct order *order, const struct fl_key *key, struct order_
         node = inner->children[place];
     }
     path->leaf = node;
-}
-
-/* The path to the next leaf in order; false: there is none. */
-static bool
-order_path_next(const struct order *order, struct order_path *path)
-{
-    unsigned level = 1;
-
-    while (level <= order->height &&
-           path->at[level].place + 1 >= order_inner(order, path->at[level].node)->count) {
-        level++;
-    }
-    if (level > order->height) {
-        return false;
-    }
-    path->at[level].place++;
-    for (;;) {
-        const struct inner *inner = order_inner(order, path->at[level].node);
-        const uint32_t node = inner->children[path->at[level].place];
-
-        if (--level == 0) {
-            path->leaf = node;
-            return true;
-        }
-        path->at[level].node = node;
-        path->at[level].place = 0;
-    }
-}
-
-static unsigned
-leaf_find_id(const struct leaf *leaf, uint32_t id)
-{
-    unsigned i = 0;
-
-    while (i < leaf->count && (uint32_t)leaf->slots[i] != id) {
-        i++;
-    }
-    return i;
-}
-
-/* The leaf that holds `id` and its slot there. */
-static unsigned
-order_find_id(const struct order *order, const struct fl_key *key, uint32_t id,
-              struct order_path *path)
-{
-    order_descend(order, key, path);
-    struct leaf *leaf = order_leaf(order, path->leaf);
-    unsigned place = leaf_place(order, leaf, key);
-
-    if (place < leaf->count && (uint32_t)leaf->slots[place] == id) {
-        return place;
-    }
-    place = leaf_find_id(leaf, id);
-    if (place < leaf->count) {
-        return place;
-    }
-    /* Keys that can't be read any more led astray: look through all leaves. */
-    uint32_t node = order->root;
-
-    for (unsigned level = order->height; level > 0; level--) {
-        path->at[level].node = node;
-        path->at[level].place = 0;
-        node = order_inner(order, node)->children[0];
-    }
-    path->leaf = node;
-    do {
-        leaf = order_leaf(order, path->leaf);
-        place = leaf_find_id(leaf, id);
-        if (place < leaf->count) {
-            return place;
-        }
-    } while (order_path_next(order, path));
-    FL_ASSERT(false);
-    return 0;
 }
 
 /* ---- putting in ---- */
@@ -299,20 +225,23 @@ leaf_link_after(struct order *order, uint32_t node, uint32_t fresh)
     left->next = fresh;
 }
 
-/* Move the slots from `from` on to a new leaf behind it; at least one slot stays and one moves. */
+/* Move the upper half of a leaf, which is in order, to a new leaf behind it. */
 static uint32_t
-leaf_split(struct order *order, uint32_t node, unsigned from)
+leaf_split(struct order *order, uint32_t node)
 {
     const uint32_t fresh = order_leaf_take(order);
     struct leaf *left = order_leaf(order, node);
     struct leaf *right = order_leaf(order, fresh);
+    const unsigned half = left->count / 2U;
 
     leaf_link_after(order, node, fresh);
-    right->count = (uint16_t)(left->count - from);
-    memcpy(right->slots, &left->slots[from], right->count * sizeof(right->slots[0]));
     right->prefix_len = left->prefix_len;
     memcpy(leaf_prefix(right), leaf_prefix(left), left->prefix_len);
-    left->count = (uint16_t)from;
+    right->count = (uint16_t)(left->count - half);
+    right->sorted = right->count;
+    memcpy(leaf_slots(right), leaf_slots(left) + half, right->count * sizeof(uint64_t));
+    left->count = (uint16_t)half;
+    left->sorted = left->count;
     leaf_sharpen(order, left);
     leaf_sharpen(order, right);
     return fresh;
@@ -330,20 +259,17 @@ order_append_leaf(struct order *order, struct order_path *path, const struct fl_
     unsigned common = 0;
 
     leaf_link_after(order, path->leaf, fresh);
-    /* What the next keys will share with this one is likely what the last one does. */
-    if (order_key(order, (uint32_t)left->slots[left->count - 1U], &last)) {
-        common = key_common(key, &last, 0);
-        common = common < ORDER_PREFIX_MAX ? common : ORDER_PREFIX_MAX;
-        common = common > 2 ? common - 2 : common;
+    /* What the next keys will share with this one is likely a little less than what the last one does. */
+    if (order_key(order, (uint32_t)leaf_slots(left)[left->count - 1U], &last)) {
+        common = order_prefix_of(key, &last);
+        common -= common > 2 ? 2 : 0;
     }
-    right->prefix_len = (uint16_t)common;
-    for (unsigned i = 0; i < common; i++) {
-        leaf_prefix(right)[i] = key_byte(key, i);
-    }
-    right->slots[0] = (uint64_t)key_head4(key, common) << 32 | id;
+    leaf_set_prefix(right, key, common);
+    leaf_slots(right)[0] = (uint64_t)key_head4(key, common) << 32 | id;
     right->count = 1;
+    right->sorted = 1;
     order_enter_child(order, path, 1, fresh);
-    order->leaf_last_appended = fresh;
+    order->leaf_ascending = fresh;
 }
 
 void
@@ -370,180 +296,28 @@ order_descend_to_insert(struct order *order, const struct fl_key *key,
     path->leaf = node;
 }
 
-static bool
-leaf_insert(struct order *order, struct leaf *leaf, const struct fl_key *key, uint32_t id,
-            unsigned *place)
-{
-    int difference;
-    const unsigned common =
-        order_prefix_common(leaf_prefix(leaf), leaf->prefix_len, key, &difference);
-
-    if (common < leaf->prefix_len) {
-        /* It goes in front of all or behind them. */
-        *place = difference < 0 ? 0 : leaf->count;
-        if (leaf->count >= leaf_room(common)) {
-            return false;
-        }
-        leaf_shrink(leaf, common);
-    } else {
-        *place = leaf_place_within(order, leaf, key);
-        if (leaf->count >= leaf_room(common)) {
-            return false;
-        }
-    }
-    memmove(&leaf->slots[*place + 1], &leaf->slots[*place],
-            (leaf->count - *place) * sizeof(leaf->slots[0]));
-    leaf->slots[*place] = (uint64_t)key_head4(key, leaf->prefix_len) << 32 | id;
-    leaf->count++;
-    return true;
-}
-
 void
 order_insert(struct order *order, struct order_path *path, const struct fl_key *key, uint32_t id)
 {
-    unsigned place;
-
     for (;;) {
         struct leaf *leaf = order_leaf(order, path->leaf);
 
-        if (leaf_insert(order, leaf, key, id, &place)) {
-            if (place + 1 == leaf->count) {
-                order->leaf_last_appended = path->leaf;
-            } else if (order->leaf_last_appended == path->leaf) {
-                order->leaf_last_appended = 0;
+        if (leaf_add(order, leaf, key, id)) {
+            if (leaf->sorted == leaf->count) {
+                order->leaf_ascending = path->leaf;
+            } else if (order->leaf_ascending == path->leaf) {
+                order->leaf_ascending = 0;
             }
             break;
         }
-        if (place == leaf->count && (leaf->next == 0 || order->leaf_last_appended == path->leaf)) {
+        if ((leaf->next == 0 || order->leaf_ascending == path->leaf) &&
+            leaf_place(order, leaf, leaf_slots(leaf), key) == leaf->count) {
             order_append_leaf(order, path, key, id);
             break;
         }
-        order_enter_child(order, path, 1, leaf_split(order, path->leaf, leaf->count / 2U));
+        order_enter_child(order, path, 1, leaf_split(order, path->leaf));
         order_descend_to_insert(order, key, NULL, path);
     }
     order->count++;
     order_set_placed(order, id, true);
-}
-
-/* ---- taking out ---- */
-
-/* Take the child that `path` leads to at `level` out of its parent; parents left empty go too. */
-static void
-order_drop_child(struct order *order, struct order_path *path, unsigned level)
-{
-    order->shape++;
-    for (; level <= order->height; level++) {
-        struct inner *inner = order_inner(order, path->at[level].node);
-        const unsigned place = path->at[level].place;
-        const unsigned after = inner->count - place - 1;
-
-        memmove(&inner->children[place], &inner->children[place + 1],
-                after * sizeof(inner->children[0]));
-        memmove(&inner->heads_high[place], &inner->heads_high[place + 1],
-                after * sizeof(inner->heads_high[0]));
-        memmove(&inner->heads_low[place], &inner->heads_low[place + 1],
-                after * sizeof(inner->heads_low[0]));
-        inner->count--;
-        if (inner->count > 0) {
-            break;
-        }
-        order_inner_give(order, path->at[level].node);
-    }
-    while (order->height > 0 && order_inner(order, order->root)->count == 1) {
-        const uint32_t root = order->root;
-
-        order->root = order_inner(order, root)->children[0];
-        order->height--;
-        order_inner_give(order, root);
-    }
-}
-
-static void
-leaf_unlink(struct order *order, uint32_t node)
-{
-    const struct leaf *leaf = order_leaf(order, node);
-
-    if (leaf->prev != 0) {
-        order_leaf(order, leaf->prev)->next = leaf->next;
-    }
-    if (leaf->next != 0) {
-        order_leaf(order, leaf->next)->prev = leaf->prev;
-    }
-    if (order->leaf_last_appended == node) {
-        order->leaf_last_appended = 0;
-    }
-    order_leaf_give(order, node);
-}
-
-/* Pour the leaf behind the one of `path` into it, if they have one parent and both are rather empty. */
-static void
-order_merge_leaves(struct order *order, struct order_path *path)
-{
-    struct inner *parent = order_inner(order, path->at[1].node);
-    struct leaf *left = order_leaf(order, path->leaf);
-
-    if (path->at[1].place + 1 >= parent->count) {
-        return;
-    }
-    const uint32_t node = parent->children[path->at[1].place + 1];
-    struct leaf *right = order_leaf(order, node);
-
-    if (left->count + right->count > ORDER_LEAF_SLOTS / 2) {
-        return;
-    }
-    unsigned common = 0;
-    const uint8_t *pl = leaf_prefix(left);
-    const uint8_t *pr = leaf_prefix(right);
-
-    while (common < left->prefix_len && common < right->prefix_len && pl[common] == pr[common]) {
-        common++;
-    }
-    leaf_shrink(left, common);
-    leaf_shrink(right, common);
-    memcpy(&left->slots[left->count], right->slots, right->count * sizeof(right->slots[0]));
-    left->count = (uint16_t)(left->count + right->count);
-    leaf_unlink(order, node);
-    path->at[1].place++;
-    order_drop_child(order, path, 1);
-}
-
-static void
-order_take_out(struct order *order, const struct fl_key *key, uint32_t id)
-{
-    struct order_path path;
-    const unsigned place = order_find_id(order, key, id, &path);
-    struct leaf *leaf = order_leaf(order, path.leaf);
-
-    leaf->count--;
-    memmove(&leaf->slots[place], &leaf->slots[place + 1],
-            (leaf->count - place) * sizeof(leaf->slots[0]));
-    order->count--;
-    order_set_placed(order, id, false);
-    if (order->height == 0) {
-        if (leaf->count == 0) {
-            leaf->prefix_len = 0;
-        }
-        return;
-    }
-    if (leaf->count == 0) {
-        leaf_unlink(order, path.leaf);
-        order_drop_child(order, &path, 1);
-    } else if (leaf->count < ORDER_LEAF_SLOTS / 4) {
-        order_merge_leaves(order, &path);
-    }
-}
-
-bool
-order_remove(struct order *order, const struct fl_key *key, uint32_t id)
-{
-    pthread_rwlock_wrlock(&order->lock);
-    const bool placed = order_placed(order, id);
-
-    if (placed) {
-        order_take_out(order, key, id);
-    } else {
-        entries_store(order->entries, id, ENTRY_ABANDONED);
-    }
-    pthread_rwlock_unlock(&order->lock);
-    return placed;
 }

@@ -1,7 +1,8 @@
 /* The order: a B+-tree of entry ids by (space, key bytes). It holds no keys, only heads: a few bytes of each key
  * behind the bytes that all keys of the node share.
  *
- *   leaf   512 bytes: slots {head 32 bits, id 32 bits} in key order; the shared prefix at its end
+ *   leaf   512 bytes: the shared prefix, slots {head 32 bits, id 32 bits} in key order, and a tail of some that came
+ *          last, in no order: an insertion touches two lines of a leaf, not all
  *   inner  4 KiB: children, each with a 16-byte head that parts it from the child before
  *
  * Heads of keys in child i-1 <= head i <= heads of keys in child i. Where a key's head equals head i, the smallest key
@@ -32,7 +33,8 @@
 
 enum {
     ORDER_LEAF_BYTES = 512,
-    ORDER_LEAF_SLOTS = 62,
+    ORDER_LEAF_SLOTS = 62, /* without a prefix */
+    ORDER_TAIL_MAX = 16,
     ORDER_INNER_BYTES = 4096,
     ORDER_INNER_CHILDREN = 194,
     ORDER_PREFIX_MAX = 192, /* bytes; what keys share beyond them is compared through media */
@@ -44,11 +46,14 @@ enum {
 
 struct leaf {
     uint16_t count;
+    uint16_t
+        sorted; /* the first so many slots are in order; the rest, ORDER_TAIL_MAX at most, are not */
     uint16_t prefix_len; /* bytes that all its keys share, the space's included */
+    uint16_t unused;
     uint32_t next; /* leaf after it in key order; 0: none. Of a free leaf: the next free one */
     uint32_t prev;
-    uint32_t unused;
-    uint64_t slots[ORDER_LEAF_SLOTS]; /* head << 32 | id; the prefix covers the last ones */
+    uint64_t
+        rest[ORDER_LEAF_SLOTS]; /* the prefix, rounded up to 8 bytes; then slots, head << 32 | id */
 };
 
 typedef unsigned __int128 order_head;
@@ -105,12 +110,12 @@ struct order {
     struct arena inners;
     uint32_t leaf_free, inner_free; /* chains of free nodes */
     _Atomic uint32_t leaves_free, inners_free;
-    uint32_t root;               /* a leaf if height is 0 */
-    unsigned height;             /* levels of inner nodes */
-    uint32_t leaf_last_appended; /* appending there: split it full */
-    uint64_t count;              /* slots in the tree */
-    uint64_t shape;              /* changes with every path that a node's coming changes */
-    struct arena placed;         /* a bit an entry id: it is in the tree */
+    uint32_t root;           /* a leaf if height is 0 */
+    unsigned height;         /* levels of inner nodes */
+    uint32_t leaf_ascending; /* the last key to come to it came behind all others: split it full */
+    uint64_t count;          /* slots in the tree */
+    uint64_t shape;          /* changes with every path that a node's coming changes */
+    struct arena placed;     /* a bit an entry id: it is in the tree */
 
     pthread_mutex_t merge_lock;
     struct order_wait *ring;
@@ -186,9 +191,16 @@ order_inner(const struct order *order, uint32_t node)
 static inline uint8_t *
 leaf_prefix(struct leaf *leaf)
 {
-    return (uint8_t *)leaf + ORDER_LEAF_BYTES - leaf->prefix_len;
+    return (uint8_t *)leaf->rest;
 }
 
+static inline uint64_t *
+leaf_slots(struct leaf *leaf)
+{
+    return leaf->rest + (leaf->prefix_len + 7U) / 8;
+}
+
+/* Slots that fit beside a prefix. */
 static inline unsigned
 leaf_room(unsigned prefix_len)
 {
@@ -234,14 +246,31 @@ void order_inner_give(struct order *order, uint32_t node);
 bool order_min_key(const struct order *order, uint32_t node, unsigned level, struct fl_key *key);
 bool order_max_key(const struct order *order, uint32_t node, unsigned level, struct fl_key *key);
 
-/* Slot number where `key` is or belongs; _within: it is known to begin with the leaf's prefix. */
-unsigned leaf_place(const struct order *order, struct leaf *leaf, const struct fl_key *key);
-unsigned leaf_place_within(const struct order *order, const struct leaf *leaf,
-                           const struct fl_key *key);
+/* The slots of a leaf in order: its own, or a copy in `copy` if it has a tail. */
+const uint64_t *leaf_view(const struct order *order, struct leaf *leaf,
+                          uint64_t copy[ORDER_LEAF_SLOTS]);
+/* Put the tail in order. */
+void leaf_tidy(const struct order *order, struct leaf *leaf);
+/* In such a view: the slot where `key` is or belongs. */
+unsigned leaf_place(const struct order *order, struct leaf *leaf, const uint64_t *slots,
+                    const struct fl_key *key);
+/* Add a slot to the tail. False: the leaf is full; it has been put in order. */
+bool leaf_add(const struct order *order, struct leaf *leaf, const struct fl_key *key, uint32_t id);
+/* An empty leaf gets `key`'s first `len` bytes as its prefix. */
+void leaf_set_prefix(struct leaf *leaf, const struct fl_key *key, unsigned len);
 /* Keep only the first `len` bytes of the prefix, and extend the heads to match. */
 void leaf_shrink(struct leaf *leaf, unsigned len);
-/* Where heads tie and the keys share more than the prefix: take the longer prefix. */
+/* Where heads tie and the keys share more than the prefix: take the longer prefix. The leaf is in order. */
 void leaf_sharpen(const struct order *order, struct leaf *leaf);
+
+/* Bytes that keys between these two share, as far as a prefix may go. */
+static inline unsigned
+order_prefix_of(const struct fl_key *first, const struct fl_key *last)
+{
+    const uint32_t common = key_common(first, last, 0);
+
+    return common < ORDER_PREFIX_MAX ? common : ORDER_PREFIX_MAX;
+}
 
 /* Child number that `key` belongs to; _within as above. */
 unsigned inner_place(const struct order *order, const struct inner *inner, unsigned level,
@@ -276,6 +305,9 @@ void order_descend_to_insert(struct order *order, const struct fl_key *key,
                              const struct order_path *before, struct order_path *path);
 void order_insert(struct order *order, struct order_path *path, const struct fl_key *key,
                   uint32_t id);
+
+/* The way to a key's leaf. */
+void order_descend(const struct order *order, const struct fl_key *key, struct order_path *path);
 
 static inline void
 order_prefetch_leaf(const struct order *order, uint32_t node)

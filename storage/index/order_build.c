@@ -63,15 +63,6 @@ heads_suffice_from(const struct sort_item *items, size_t count, unsigned *from)
     return true;
 }
 
-static void
-leaf_set_prefix(struct leaf *leaf, const struct fl_key *key, unsigned len)
-{
-    leaf->prefix_len = (uint16_t)len;
-    for (unsigned i = 0; i < len; i++) {
-        leaf_prefix(leaf)[i] = key_byte(key, i);
-    }
-}
-
 /* A leaf from the items' heads alone, but for the first key and the last. False: they don't tell enough. */
 static bool
 build_leaf_from_heads(const struct order *order, struct leaf *leaf, const struct sort_item *items,
@@ -96,9 +87,10 @@ build_leaf_from_heads(const struct order *order, struct leaf *leaf, const struct
     for (size_t i = 0; i < count; i++) {
         const uint32_t head = (uint32_t)(items[i].head >> (32 - 8 * from));
 
-        leaf->slots[i] = (uint64_t)head << 32 | items[i].id;
+        leaf_slots(leaf)[i] = (uint64_t)head << 32 | items[i].id;
     }
     leaf->count = (uint16_t)count;
+    leaf->sorted = leaf->count;
     return true;
 }
 
@@ -130,9 +122,10 @@ build_leaf_from_keys(const struct order *order, struct leaf *leaf, const struct 
     }
     leaf_set_prefix(leaf, &keys[0], len);
     for (size_t i = 0; i < count; i++) {
-        leaf->slots[i] = (uint64_t)key_head4(&keys[i], len) << 32 | items[i].id;
+        leaf_slots(leaf)[i] = (uint64_t)key_head4(&keys[i], len) << 32 | items[i].id;
     }
     leaf->count = (uint16_t)count;
+    leaf->sorted = leaf->count;
     return count;
 }
 

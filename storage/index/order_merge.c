@@ -108,8 +108,13 @@ batch_insert(struct order *order, const struct sort_item *items, size_t count)
         const bool after = n > 0 && key_compare(&keys[n - 1], &keys[n], 0) <= 0;
 
         order_descend_to_insert(order, &keys[n], after ? &paths[n - 1] : NULL, &paths[n]);
-        order_prefetch_leaf(order, paths[n].leaf);
+        __builtin_prefetch(order_leaf(order, paths[n].leaf));
         n++;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct leaf *leaf = order_leaf(order, paths[i].leaf);
+
+        __builtin_prefetch(leaf_slots(leaf) + leaf->count);
     }
     for (size_t i = 0; i < n; i++) {
         if (shape != order->shape) {

@@ -1,4 +1,4 @@
-/* The nodes of the order: searching them, and keeping their heads sharp. */
+/* The order's inner nodes, and what both kinds of node share. */
 #include "base/fail.h"
 #include "storage/index/order.h"
 
@@ -17,7 +17,7 @@ order_leaf_take(struct order *order)
     } else {
         node = arena_take(&order->leaves);
     }
-    memset(order_leaf(order, node), 0, offsetof(struct leaf, slots));
+    memset(order_leaf(order, node), 0, offsetof(struct leaf, rest));
     return node;
 }
 
@@ -58,13 +58,16 @@ order_inner_give(struct order *order, uint32_t node)
 bool
 order_min_key(const struct order *order, uint32_t node, unsigned level, struct fl_key *key)
 {
+    uint64_t copy[ORDER_LEAF_SLOTS];
+
     for (; level > 0; level--) {
         node = order_inner(order, node)->children[0];
     }
-    const struct leaf *leaf = order_leaf(order, node);
+    struct leaf *leaf = order_leaf(order, node);
+    const uint64_t *slots = leaf_view(order, leaf, copy);
 
     for (unsigned i = 0; i < leaf->count; i++) {
-        if (order_key(order, (uint32_t)leaf->slots[i], key)) {
+        if (order_key(order, (uint32_t)slots[i], key)) {
             return true;
         }
     }
@@ -74,15 +77,18 @@ order_min_key(const struct order *order, uint32_t node, unsigned level, struct f
 bool
 order_max_key(const struct order *order, uint32_t node, unsigned level, struct fl_key *key)
 {
+    uint64_t copy[ORDER_LEAF_SLOTS];
+
     for (; level > 0; level--) {
         const struct inner *inner = order_inner(order, node);
 
         node = inner->children[inner->count - 1];
     }
-    const struct leaf *leaf = order_leaf(order, node);
+    struct leaf *leaf = order_leaf(order, node);
+    const uint64_t *slots = leaf_view(order, leaf, copy);
 
     for (unsigned i = leaf->count; i-- > 0;) {
-        if (order_key(order, (uint32_t)leaf->slots[i], key)) {
+        if (order_key(order, (uint32_t)slots[i], key)) {
             return true;
         }
     }
@@ -143,17 +149,6 @@ order_prefix_common(const uint8_t *prefix, unsigned prefix_len, const struct fl_
 
 /* The head of a key that begins with `prefix` and whose head behind it is `head`, as seen `dropped` bytes
  * before. */
-static uint32_t
-head4_lengthen(const uint8_t *prefix, unsigned dropped, uint32_t head)
-{
-    uint32_t front = 0;
-
-    for (unsigned i = 0; i < 4; i++) {
-        front = front << 8 | (i < dropped ? prefix[i] : 0);
-    }
-    return dropped < 4 ? front | head >> (8 * dropped) : front;
-}
-
 static order_head
 head16_lengthen(const uint8_t *prefix, unsigned dropped, order_head head)
 {
@@ -164,138 +159,6 @@ head16_lengthen(const uint8_t *prefix, unsigned dropped, order_head head)
     }
     return dropped < 16 ? front | head >> (8 * dropped) : front;
 }
-
-/* ---- leaves ---- */
-
-static inline unsigned
-leaf_lower(const struct leaf *leaf, uint64_t slot)
-{
-    const uint64_t *base = leaf->slots;
-    unsigned n = leaf->count;
-
-    if (n == 0) {
-        return 0;
-    }
-    while (n > 1) {
-        const unsigned half = n / 2;
-
-        base += (base[half - 1] < slot) * half; /* as below: no branch */
-        n -= half;
-    }
-    return (unsigned)(base - leaf->slots) + (*base < slot);
-}
-
-unsigned
-leaf_place(const struct order *order, struct leaf *leaf, const struct fl_key *key)
-{
-    int difference;
-
-    order_prefix_common(leaf_prefix(leaf), leaf->prefix_len, key, &difference);
-    if (difference != 0) {
-        return difference < 0 ? 0 : leaf->count;
-    }
-    return leaf_place_within(order, leaf, key);
-}
-
-unsigned
-leaf_place_within(const struct order *order, const struct leaf *leaf, const struct fl_key *key)
-{
-    const uint32_t head = key_head4(key, leaf->prefix_len);
-    unsigned lo = leaf_lower(leaf, (uint64_t)head << 32);
-    unsigned hi = lo;
-
-    while (hi < leaf->count && slot_head(leaf->slots[hi]) == head) {
-        hi++;
-    }
-    while (lo < hi) {
-        const unsigned mid = (lo + hi) / 2;
-        struct fl_key other;
-
-        /* A key that can't be read counts as the greater. */
-        if (order_key(order, (uint32_t)leaf->slots[mid], &other) &&
-            key_compare(&other, key, leaf->prefix_len) < 0) {
-            lo = mid + 1;
-        } else {
-            hi = mid;
-        }
-    }
-    return lo;
-}
-
-void
-leaf_shrink(struct leaf *leaf, unsigned len)
-{
-    const unsigned dropped = leaf->prefix_len - len;
-    uint8_t prefix[ORDER_PREFIX_MAX];
-
-    memcpy(prefix, leaf_prefix(leaf), leaf->prefix_len);
-    for (unsigned i = 0; i < leaf->count; i++) {
-        const uint64_t slot = leaf->slots[i];
-        const uint32_t head = head4_lengthen(prefix + len, dropped, slot_head(slot));
-
-        leaf->slots[i] = (uint64_t)head << 32 | (uint32_t)slot;
-    }
-    leaf->prefix_len = (uint16_t)len;
-    memcpy(leaf_prefix(leaf), prefix, len);
-}
-
-static bool
-leaf_has_ties(const struct leaf *leaf)
-{
-    for (unsigned i = 1; i < leaf->count; i++) {
-        if (slot_head(leaf->slots[i]) == slot_head(leaf->slots[i - 1])) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Bytes that the keys between two of them share, as far as a prefix may go. */
-static unsigned
-prefix_common(const struct fl_key *first, const struct fl_key *last)
-{
-    const uint32_t common = key_common(first, last, 0);
-
-    return common < ORDER_PREFIX_MAX ? common : ORDER_PREFIX_MAX;
-}
-
-void
-leaf_sharpen(const struct order *order, struct leaf *leaf)
-{
-    struct fl_key keys[ORDER_LEAF_SLOTS];
-    unsigned len;
-
-    if (!leaf_has_ties(leaf)) {
-        return;
-    }
-    for (unsigned i = 0; i < leaf->count; i++) {
-        __builtin_prefetch(entries_word(order->entries, (uint32_t)leaf->slots[i]));
-    }
-    if (!order_key(order, (uint32_t)leaf->slots[0], &keys[0]) ||
-        !order_key(order, (uint32_t)leaf->slots[leaf->count - 1], &keys[leaf->count - 1])) {
-        return;
-    }
-    len = prefix_common(&keys[0], &keys[leaf->count - 1]);
-    if (len <= leaf->prefix_len || leaf->count > leaf_room(len)) {
-        return;
-    }
-    for (unsigned i = 1; i + 1 < leaf->count; i++) {
-        if (!order_key(order, (uint32_t)leaf->slots[i], &keys[i])) {
-            return;
-        }
-    }
-    for (unsigned i = 0; i < leaf->count; i++) {
-        const uint32_t head = key_head4(&keys[i], len);
-
-        leaf->slots[i] = (uint64_t)head << 32 | (uint32_t)leaf->slots[i];
-    }
-    leaf->prefix_len = (uint16_t)len;
-    for (unsigned i = 0; i < len; i++) {
-        leaf_prefix(leaf)[i] = key_byte(&keys[0], i);
-    }
-}
-
-/* ---- inner nodes ---- */
 
 /* The first child behind `from` whose head is not below `head`; count if there is none. */
 static unsigned
@@ -401,7 +264,7 @@ inner_sharpen(const struct order *order, struct inner *inner, unsigned level)
         !order_max_key(order, inner->children[inner->count - 1U], level - 1, &last)) {
         return;
     }
-    const unsigned len = prefix_common(&first, &last);
+    const unsigned len = order_prefix_of(&first, &last);
     order_head heads[ORDER_INNER_CHILDREN];
 
     if (len <= inner->prefix_len) {
