@@ -91,13 +91,13 @@ victim_choose(struct engine *engine)
     const bool tight = !heap_has_room(engine->heap, 4);
     const uint64_t slack = GARBAGE_SEGMENTS_MIN * block_bytes;
 
-    atomic_store(&engine->pressure, choice.garbage > live / 2 + 6 * block_bytes);
+    atomic_store(&engine->pressure, choice.garbage > live * 13 / 20 + 6 * block_bytes);
     /* Many masks: the oldest segment is what they are kept for. If that one is blocked, copying others is vain. */
     if (choice.masks > choice.used / 5 && choice.masks > slack && choice.oldest != 0 &&
         choice.oldest_open == choice.open_min) {
         return choice.oldest;
     }
-    if (choice.garbage > slack + live * 3 / 10 || (tight && choice.garbage > block_bytes)) {
+    if (choice.garbage > slack + live * 9 / 20 || (tight && choice.garbage > block_bytes)) {
         return choice.best;
     }
     return 0;
