@@ -31,8 +31,8 @@ set_tcp_options(int fd, const struct options *options)
 
     set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set_int(fd, SOL_SOCKET, SO_KEEPALIVE, keepalive_s > 0);
     if (keepalive_s > 0) {
-        set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
         set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, keepalive_s);
         set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, keepalive_s > 3 ? keepalive_s / 3 : 1);
         set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
@@ -174,6 +174,16 @@ open_unix(struct server *server)
     }
     server->unix_fd = fd;
     return add(server, fd);
+}
+
+void
+listener_options_changed(struct server *server)
+{
+    for (unsigned i = 0; i < server->listeners_count; i++) {
+        if (server->listeners[i] != server->unix_fd) {
+            set_tcp_options(server->listeners[i], &server->options);
+        }
+    }
 }
 
 fl_status

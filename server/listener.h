@@ -14,6 +14,9 @@ FL_NODISCARD fl_status listener_open_all(struct server *server);
 /* Give them to the loop. */
 FL_NODISCARD fl_status listener_start(struct server *server);
 
+/* Let connections to come have the keep-alive that the options say now; those that are open keep theirs. */
+void listener_options_changed(struct server *server);
+
 void listener_close_all(struct server *server);
 
 /* The loop accepted `fd`; `tag` is the listener's place in server->listeners. */
