@@ -74,9 +74,14 @@ fl_status
 log_blob_create(struct log *log, uint64_t len, struct log_blob **out)
 {
     const uint64_t blocks = (data_off(len) + len + log->block_bytes - 1) / log->block_bytes;
-    struct log_blob *blob = calloc(1, sizeof(*blob));
 
     *out = NULL;
+    if (blocks > log->blocks_max) {
+        return FL_FAIL(FL_TOO_LARGE, "a value of %" PRIu64 " bytes in a store of at most %u blocks",
+                       len, log->blocks_max);
+    }
+    struct log_blob *blob = calloc(1, sizeof(*blob));
+
     if (blob == NULL) {
         return FL_FAIL(FL_NO_MEMORY, "a blob");
     }
@@ -85,10 +90,8 @@ log_blob_create(struct log *log, uint64_t len, struct log_blob **out)
     blob->blocks = (uint32_t)blocks;
     blob->crcs = calloc((size_t)chunks_of(len) + 1, sizeof(uint32_t));
     pm_init(&blob->pm, log->media);
-    fl_status status = blob->crcs == NULL ? FL_FAIL(FL_NO_MEMORY, "a blob's chunk CRCs")
-                       : blocks > UINT32_MAX
-                           ? FL_FAIL(FL_TOO_LARGE, "a value of %" PRIu64 " bytes", len)
-                           : blob_own(blob);
+    const fl_status status =
+        blob->crcs == NULL ? FL_FAIL(FL_NO_MEMORY, "a blob's chunk CRCs") : blob_own(blob);
 
     if (status != FL_OK) {
         free(blob->crcs);

@@ -1,0 +1,288 @@
+/* Goal:   a value in blocks of its own comes back in place, checked by chunks; it is owned on media only after its header,
+ *         and nothing of it is believed that another blob left behind.
+ * Method: lengths around every boundary (block, chunk, alignment of the value), written in pieces of several sizes; each
+ *         part damaged; creation stopped by lack of space and by failing drains. */
+#include "tests/unit/log/fixture.h"
+
+#include "base/bytes.h"
+#include "base/fail.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { LEN_MAX = 3 * LOG_BLOB_CHUNK_BYTES + 5000 };
+
+static struct fixture f;
+static uint8_t data[LEN_MAX];
+
+static int
+setup(void **state)
+{
+    (void)state;
+    fixture_create(&f, PM_DIRECT);
+    for (size_t i = 0; i < sizeof(data); i++) {
+        data[i] = (uint8_t)(i * 7 + i / 256);
+    }
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    (void)state;
+    fixture_destroy(&f);
+    return 0;
+}
+
+/* A blob of the first `len` bytes of `data`, in pieces, and a record that names it. */
+static struct log_blob_ref
+blob_put(size_t len, size_t piece)
+{
+    uint8_t bytes[LOG_BLOB_REF_BYTES];
+    struct log_blob_ref ref;
+    struct log_blob *blob = NULL;
+    uint64_t lsn = 0;
+
+    assert_int_equal(log_blob_create(f.log, len, &blob), FL_OK);
+    for (size_t at = 0; at < len; at += piece) {
+        assert_int_equal(log_blob_append(blob, data + at, len - at < piece ? len - at : piece),
+                         FL_OK);
+    }
+    assert_int_equal(log_blob_finish(blob, &ref), FL_OK);
+    log_blob_close(blob);
+    log_blob_ref_encode(&ref, bytes);
+    struct log_record record = {
+        .kind = LOG_KIND_PUT_BLOB, .key = {"big", 3}, .value = {bytes, sizeof(bytes)}};
+
+    assert_int_equal(
+        log_frame_begin(f.log, LOG_HEAD_MAIN, 1, log_record_bytes(&record), HEAP_NORMAL), FL_OK);
+    log_frame_add(f.log, LOG_HEAD_MAIN, &record, &lsn);
+    assert_int_equal(log_frame_commit(f.log, LOG_HEAD_MAIN, true), FL_OK);
+    return ref;
+}
+
+static void
+assert_comes_back(const struct log_blob_ref *ref, size_t len)
+{
+    struct fl_bytes value;
+
+    assert_int_equal(log_blob_view(f.log, ref, true, &value), FL_OK);
+    assert_int_equal(value.len, len);
+    assert_memory_equal(value.ptr, data, len);
+}
+
+static void
+blob_of_any_length_comes_back(void **state)
+{
+    static const size_t lens[] = {1,
+                                  4095,
+                                  4096,
+                                  4097,
+                                  2 * BLOCK - 4096,
+                                  2 * BLOCK - 4095,
+                                  LOG_BLOB_CHUNK_BYTES - 1,
+                                  LOG_BLOB_CHUNK_BYTES,
+                                  LOG_BLOB_CHUNK_BYTES + 1,
+                                  3 * LOG_BLOB_CHUNK_BYTES,
+                                  LEN_MAX};
+    static const size_t pieces[] = {LEN_MAX, 4096, 1000, 65537};
+    struct log_blob_ref refs[11];
+
+    (void)state;
+    for (size_t i = 0; i < 11; i++) {
+        refs[i] = blob_put(lens[i], pieces[i % 4]);
+        assert_comes_back(&refs[i], lens[i]);
+    }
+    assert_int_equal(fixture_reopen(&f, FIXTURE_READ), FL_OK);
+    assert_int_equal(f.findings, 0);
+    for (size_t i = 0; i < 11; i++) {
+        assert_comes_back(&refs[i], lens[i]);
+        assert_int_equal(log_segment_of(f.log, refs[i].block)->use, LOG_USE_BLOB);
+    }
+}
+
+static void
+blob_filled_wrongly_is_refused(void **state)
+{
+    struct log_blob *blob = NULL;
+    struct log_blob_ref ref;
+
+    (void)state;
+    assert_int_equal(log_blob_create(f.log, 100, &blob), FL_OK);
+    assert_int_equal(log_blob_append(blob, data, 60), FL_OK);
+    assert_int_equal(log_blob_finish(blob, &ref), FL_INVALID);
+    assert_int_equal(log_blob_append(blob, data, 41), FL_INVALID);
+    assert_int_equal(log_blob_append(blob, data + 60, 40), FL_OK);
+    assert_int_equal(log_blob_finish(blob, &ref), FL_OK);
+    log_blob_close(blob);
+    assert_comes_back(&ref, 100);
+}
+
+static void
+blob_damaged_anywhere_is_corrupt_and_named(void **state)
+{
+    const struct log_blob_ref ref = blob_put(LEN_MAX, LEN_MAX);
+    const uint64_t start = (uint64_t)ref.block * BLOCK;
+    const uint64_t first = start + 4096;
+    struct fl_bytes value;
+
+    (void)state;
+    for (uint64_t at = 0; at < LEN_MAX; at += 997) {
+        fixture_at(&f, first + at)[0] ^= 0x10;
+        assert_int_equal(log_blob_view(f.log, &ref, true, &value), FL_CORRUPT);
+        assert_non_null(strstr(fl_last_error(), "faultline-check --repair"));
+        assert_int_equal(log_blob_view(f.log, &ref, false, &value), FL_OK);
+        fixture_at(&f, first + at)[0] ^= 0x10;
+    }
+    for (uint64_t at = 0; at < 4 * sizeof(uint32_t); at++) {
+        fixture_at(&f, start + LOG_HEADER_BYTES + at)[0] ^= 1;
+        assert_int_equal(log_blob_view(f.log, &ref, true, &value), FL_CORRUPT);
+        fixture_at(&f, start + LOG_HEADER_BYTES + at)[0] ^= 1;
+    }
+    assert_comes_back(&ref, LEN_MAX);
+}
+
+static void
+reference_that_does_not_fit_names_nothing(void **state)
+{
+    const struct log_blob_ref ref = blob_put(10000, 10000);
+    const struct log_blob_ref wrong[] = {
+        {ref.block + 1, ref.generation, ref.blocks, ref.table_crc, ref.len, ref.nonce},
+        {ref.block, ref.generation + 1, ref.blocks, ref.table_crc, ref.len, ref.nonce},
+        {ref.block, ref.generation, ref.blocks + 1, ref.table_crc, ref.len, ref.nonce},
+        {ref.block, ref.generation, ref.blocks, ref.table_crc, 1 << 20, ref.nonce},
+        {ref.block, ref.generation, ref.blocks, ref.table_crc, UINT64_MAX, ref.nonce},
+        {ref.block, ref.generation, ref.blocks, ref.table_crc, ref.len, ref.nonce + 1},
+        {UINT32_MAX, ref.generation, ref.blocks, ref.table_crc, ref.len, ref.nonce},
+    };
+    struct fl_bytes value;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        assert_null(log_blob_segment(f.log, &wrong[i]));
+        assert_int_equal(log_blob_view(f.log, &wrong[i], true, &value), FL_CORRUPT);
+    }
+    assert_non_null(log_blob_segment(f.log, &ref));
+}
+
+static void
+header_of_a_blob_lost_is_damage_at_open(void **state)
+{
+    const struct log_blob_ref ref = blob_put(10000, 10000);
+    uint8_t saved[64];
+
+    (void)state;
+    memcpy(saved, fixture_at(&f, (uint64_t)ref.block * BLOCK), sizeof(saved));
+    memset(fixture_at(&f, (uint64_t)ref.block * BLOCK), 0, sizeof(saved));
+    assert_int_equal(fixture_reopen(&f, FIXTURE_WRITE), FL_CORRUPT);
+    assert_string_equal(f.rules, "segment-header ");
+    /* Nothing was given back: with its header it is whole again. */
+    memcpy(fixture_at(&f, (uint64_t)ref.block * BLOCK), saved, sizeof(saved));
+    assert_int_equal(fixture_reopen(&f, FIXTURE_READ), FL_OK);
+    assert_comes_back(&ref, 10000);
+}
+
+static void
+word_of_a_blob_lost_is_salvaged(void **state)
+{
+    const struct log_blob_ref ref = blob_put(10000, 10000);
+    struct fl_bytes value;
+
+    (void)state;
+    memset(fixture_at(&f, BLOCK + (uint64_t)ref.block * 32), 0, 8);
+    assert_int_equal(fixture_reopen(&f, FIXTURE_READ), FL_OK); /* for the engine to find out */
+    assert_int_equal(log_blob_view(f.log, &ref, true, &value), FL_CORRUPT);
+    assert_int_equal(fixture_reopen(&f, FIXTURE_SALVAGE), FL_OK);
+    assert_comes_back(&ref, 10000);
+}
+
+static void
+blob_without_room_leaves_nothing_behind(void **state)
+{
+    struct log_blob *blob = NULL;
+    struct heap_stats before;
+    struct heap_stats after;
+
+    (void)state;
+    mem_map_set_space(f.mem, 6 * BLOCK);
+    heap_stats_get(f.heap, &before);
+    assert_int_equal(log_blob_create(f.log, 10 * BLOCK, &blob), FL_NO_SPACE);
+    assert_null(blob);
+    assert_int_equal(log_blob_create(f.log, (uint64_t)BLOCKS_MAX * BLOCK, &blob), FL_TOO_LARGE);
+    assert_int_equal(log_blob_create(f.log, UINT64_C(1) << 50, &blob), FL_TOO_LARGE);
+    heap_stats_get(f.heap, &after);
+    assert_int_equal(after.blocks_owned, before.blocks_owned);
+    mem_map_set_space(f.mem, 0);
+    const struct log_blob_ref ref = blob_put(10 * BLOCK, 5000);
+
+    assert_comes_back(&ref, 10 * BLOCK);
+}
+
+/* Killed while it was being filled: the table may own it, nobody names it, the open finds no damage. */
+static void
+blob_never_named_is_no_damage(void **state)
+{
+    struct log_blob *blob = NULL;
+
+    (void)state;
+    fixture_put(&f, LOG_HEAD_MAIN, "key", "value");
+    assert_int_equal(log_blob_create(f.log, 50000, &blob), FL_OK);
+    assert_int_equal(log_blob_append(blob, data, 20000), FL_OK);
+    log_blob_close(blob);
+    assert_int_equal(fixture_reopen(&f, FIXTURE_READ), FL_OK);
+    assert_int_equal(f.findings, 0);
+    assert_int_equal(fixture_reopen(&f, FIXTURE_SALVAGE), FL_OK);
+    assert_int_equal(f.findings, 0);
+}
+
+static void
+drain_that_fails_while_owning_is_told(void **state)
+{
+    struct log_blob *blob = NULL;
+
+    (void)state;
+    for (unsigned applied = 0; applied < 2; applied++) {
+        const struct mem_map_failure failure = {MEM_MAP_CALL_WRITE_DURABLE, 1, FL_IO, applied == 1,
+                                                true};
+        uint64_t len = 0;
+
+        fixture_destroy(&f);
+        fixture_create(&f, PM_STAGED);
+        fixture_put(&f, LOG_HEAD_MAIN, "key", "value");
+        mem_map_fail(f.mem, &failure);
+        assert_int_equal(log_blob_create(f.log, 20000, &blob), FL_IO);
+        assert_null(blob);
+        uint8_t *image = mem_map_copy(f.mem, &len);
+
+        fixture_close(&f);
+        mem_map_load(f.mem, image, len);
+        assert_int_equal(fixture_reopen(&f, FIXTURE_WRITE), FL_OK);
+        assert_int_equal(f.findings, 0);
+        assert_non_null(fixture_met(&f, "key"));
+        free(image);
+    }
+}
+
+#define RULE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        RULE(blob_of_any_length_comes_back),
+        RULE(blob_filled_wrongly_is_refused),
+        RULE(blob_damaged_anywhere_is_corrupt_and_named),
+        RULE(reference_that_does_not_fit_names_nothing),
+        RULE(header_of_a_blob_lost_is_damage_at_open),
+        RULE(word_of_a_blob_lost_is_salvaged),
+        RULE(blob_without_room_leaves_nothing_behind),
+        RULE(blob_never_named_is_no_damage),
+        RULE(drain_that_fails_while_owning_is_told),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
