@@ -314,6 +314,7 @@ first_key(struct call *call, void *buf, size_t *len)
     if (status == FL_OK) {
         const struct fl_bytes key = key_iter_key(iter);
 
+        FL_ASSERT(key.ptr != NULL);
         memcpy(buf, key.ptr, key.len);
         *len = key.len;
     }

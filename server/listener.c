@@ -53,16 +53,17 @@ add(struct server *server, int fd)
 static unsigned
 bound_port(int fd)
 {
-    struct sockaddr_storage storage = {0};
-    socklen_t len = sizeof(storage);
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+    } address = {.in6 = {0}};
+    socklen_t len = sizeof(address);
 
-    if (getsockname(fd, (struct sockaddr *)&storage, &len) != 0) {
+    if (getsockname(fd, &address.any, &len) != 0) {
         return 0;
     }
-    if (storage.ss_family == AF_INET6) {
-        return ntohs(((const struct sockaddr_in6 *)&storage)->sin6_port);
-    }
-    return ntohs(((const struct sockaddr_in *)&storage)->sin_port);
+    return ntohs(address.any.sa_family == AF_INET6 ? address.in6.sin6_port : address.in.sin_port);
 }
 
 static fl_status

@@ -61,6 +61,7 @@ static const struct choice levels[] = {{"debug", LOGGER_DEBUG},
 
 #define TEXT(member) offsetof(struct options, member), sizeof(((struct options *)NULL)->member)
 #define PLACE(member) offsetof(struct options, member), 0
+#define MIB ((uint64_t)1 << 20)
 #define GIB ((uint64_t)1 << 30)
 #define TIB ((uint64_t)1 << 40)
 
@@ -95,14 +96,14 @@ static const struct option table[] = {
      "probe silent clients after so long (300; 0: never)"},
     {"tcp-backlog", KIND_NUMBER, 0, PLACE(tcp_backlog), 1, 65535, NULL, "N",
      "connections waiting to be accepted (511)"},
-    {"proto-max-bulk-len", KIND_BYTES, OPTION_LIVE, PLACE(proto_max_bulk_len), 1024 * 1024,
-     FL_VALUE_BYTES_MAX, NULL, "BYTES", "longest argument of a request (512mb)"},
-    {"client-query-buffer-limit", KIND_BYTES, OPTION_LIVE, PLACE(query_buffer_limit), 1024 * 1024,
-     64 * GIB, NULL, "BYTES", "unexecuted requests that a client may have waiting (1gb)"},
+    {"proto-max-bulk-len", KIND_BYTES, OPTION_LIVE, PLACE(proto_max_bulk_len), MIB,
+     (uint64_t)FL_VALUE_BYTES_MAX, NULL, "BYTES", "longest argument of a request (512mb)"},
+    {"client-query-buffer-limit", KIND_BYTES, OPTION_LIVE, PLACE(query_buffer_limit), MIB, 64 * GIB,
+     NULL, "BYTES", "unexecuted requests that a client may have waiting (1gb)"},
     {"client-output-buffer-limit", KIND_OUTPUT_LIMIT, OPTION_LIVE, PLACE(output_hard), 0, 0, NULL,
      "\"normal HARD SOFT SECONDS\"",
      "unread replies for which a client is closed (1gb 0 0; 0: no limit)"},
-    {"size-max", KIND_BYTES, OPTION_CREATE, PLACE(size_max), 1024 * 1024, 1024 * TIB, NULL, "BYTES",
+    {"size-max", KIND_BYTES, OPTION_CREATE, PLACE(size_max), MIB, 1024 * TIB, NULL, "BYTES",
      "size over which a new store never grows (1tb)"},
     {"block-bytes", KIND_BYTES, OPTION_CREATE, PLACE(block_bytes), 4096, GIB, NULL, "BYTES",
      "block of a new store (2mb)"},
@@ -136,7 +137,7 @@ options_init(struct options *options)
         .log_level = LOGGER_INFO,
         .tcp_keepalive_s = 300,
         .tcp_backlog = 511,
-        .proto_max_bulk_len = FL_VALUE_BYTES_MAX,
+        .proto_max_bulk_len = 512 * MIB,
         .query_buffer_limit = GIB,
         .output_hard = GIB,
     };

@@ -355,8 +355,9 @@ raise_files_limit(struct server *server)
         limit.rlim_cur = before;
     }
     if (limit.rlim_cur < wanted) {
-        server->options.maxclients =
-            limit.rlim_cur > FILES_BESIDE_CLIENTS * 2 ? limit.rlim_cur - FILES_BESIDE_CLIENTS : 32;
+        server->options.maxclients = limit.rlim_cur > (rlim_t)FILES_BESIDE_CLIENTS * 2
+                                         ? limit.rlim_cur - FILES_BESIDE_CLIENTS
+                                         : 32;
         logger_write(
             &server->logger, LOGGER_WARNING, "maxclients is %llu: the limit of open files is %llu",
             (unsigned long long)server->options.maxclients, (unsigned long long)limit.rlim_cur);
@@ -372,7 +373,7 @@ make_run_id(struct server *server)
         memset(bytes, (int)getpid(), sizeof(bytes));
     }
     for (size_t i = 0; i < sizeof(bytes); i++) {
-        snprintf(server->run_id + i * 2, 3, "%02x", bytes[i]);
+        snprintf(&server->run_id[i * 2], 3, "%02x", bytes[i]);
     }
 }
 
