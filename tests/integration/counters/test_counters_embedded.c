@@ -49,6 +49,7 @@ bench_open(struct bench *bench, enum fl_mapping mapping)
     fl_options_init(&options);
     options.mapping = mapping;
     options.durability_min = FL_DURABILITY_PROCESS;
+    options.size_bytes_max = (uint64_t)4 << 30;
     assert_int_equal(fl_open(tmpdir_join(&bench->dir, "store", path), &options, &bench->store),
                      FL_OK);
 }

@@ -143,6 +143,7 @@ fill_through_the_library_takes_no_fault_in_the_heap(void **state)
     fl_options_init(&options);
     options.mapping = FL_MAPPING_VOLATILE;
     options.durability_min = FL_DURABILITY_PROCESS;
+    options.size_bytes_max = (uint64_t)4 << 30;
     assert_int_equal(fl_open(tmpdir_join(&dir, "store", path), &options, &store), FL_OK);
     if (settings.can_see) {
         assert_true(faults_open(&faults, 0));
@@ -208,8 +209,9 @@ fill_through_the_server_takes_no_fault_in_the_heap(void **state)
     struct faults faults = {0};
     static struct subject subject;
     char path[TMPDIR_PATH_BYTES];
-    const char *const flags[] = {"--store",          path,      "--mapping", "volatile",
-                                 "--durability-min", "process", NULL};
+    const char *const flags[] = {
+        "--store", path,         "--mapping", "volatile", "--durability-min",
+        "process", "--size-max", "4gb",       NULL};
     uint64_t mapped = 0;
 
     (void)state;

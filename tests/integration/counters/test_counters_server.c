@@ -39,8 +39,9 @@ static void
 bench_open(struct bench *bench, const char *loop)
 {
     char path[TMPDIR_PATH_BYTES];
-    const char *const flags[] = {"--store", path,     "--mapping", "volatile", "--durability-min",
-                                 "process", "--loop", loop,        NULL};
+    const char *const flags[] = {"--store",          path,      "--mapping", "volatile",
+                                 "--durability-min", "process", "--loop",    loop,
+                                 "--size-max",       "4gb",     NULL};
 
     if (!place_in_memory(&bench->dir, (uint64_t)256 << 20)) {
         print_message("skipped: no room in memory\n");

@@ -73,6 +73,7 @@ fill(char **argv)
     fl_options_init(&options);
     options.mapping = (enum fl_mapping)strtoul(argv[1], NULL, 10);
     options.durability_min = FL_DURABILITY_PROCESS;
+    options.size_bytes_max = (uint64_t)4 << 30;
     if (fl_open(argv[0], &options, &store) != FL_OK) {
         die("%s", fl_last_error());
     }
@@ -294,6 +295,8 @@ fill_through_the_server_on_the_volatile_mapping_shows_no_sync(void **state)
                                 "volatile",
                                 "--durability-min",
                                 "process",
+                                "--size-max",
+                                "4gb",
                                 "--port",
                                 "0",
                                 NULL};

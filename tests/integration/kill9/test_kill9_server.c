@@ -73,6 +73,8 @@ game_begin(struct game *game, const char *block_bytes)
                                  settings.volatile_kind ? "process" : "powercut",
                                  "--block-bytes",
                                  block_bytes,
+                                 "--size-max",
+                                 "4gb",
                                  NULL};
 
     tmpdir_join(&game->dir, block_bytes, game->store);
