@@ -143,7 +143,7 @@ write_batches(struct contents *c)
             struct contents_entry entry = {.len = i * 3, .type = (uint8_t)(i % 16)};
 
             if (i % 4 == 1) {
-                entry.deadline_ms = CONTENTS_BEGIN_MS + (i % 8 == 1 ? 60000 : 1000000000);
+                entry.deadline_ms = i % 8 == 1 ? CONTENTS_SOON_MS : CONTENTS_LATE_MS;
             }
             put(c, batch, 1, i, entry);
         }

@@ -18,6 +18,9 @@ enum {
 };
 
 #define CONTENTS_BEGIN_MS UINT64_C(1700000000000) /* the clock while the store is written */
+/* The two deadlines: a minute later, and when this program is long forgotten. */
+#define CONTENTS_SOON_MS (CONTENTS_BEGIN_MS + 60000)
+#define CONTENTS_LATE_MS UINT64_C(9999999999999)
 
 struct contents_entry {
     bool there;
