@@ -34,7 +34,7 @@
 enum {
     ORDER_LEAF_BYTES = 512,
     ORDER_LEAF_SLOTS = 62, /* without a prefix */
-    ORDER_TAIL_MAX = 16,
+    ORDER_TAIL_MAX = 32,
     ORDER_INNER_BYTES = 4096,
     ORDER_INNER_CHILDREN = 194,
     ORDER_PREFIX_MAX = 192, /* bytes; what keys share beyond them is compared through media */
@@ -94,8 +94,9 @@ struct order_path {
 struct order_batch {
     uint64_t head; /* ring places [head, tail) are in it */
     uint64_t tail;
-    size_t count; /* items, sorted by key */
-    size_t done;  /* of them are in the tree */
+    size_t count;   /* items, sorted by key */
+    size_t done;    /* of them are in the tree */
+    uint32_t inner; /* above the leaf that the last one went to */
     struct sort_item items[ORDER_BATCH];
     struct sort_item scratch[ORDER_BATCH];
     struct fl_key keys[ORDER_BATCH]; /* by item->aux, its number in the batch; only while sorting */
@@ -279,6 +280,7 @@ unsigned inner_place(const struct order *order, const struct inner *inner, unsig
 unsigned inner_place_within(const struct order *order, const struct inner *inner, unsigned level,
                             const struct fl_key *key, unsigned from);
 void inner_shrink(struct inner *inner, unsigned len);
+/* If its keys share more than the prefix: take the longer prefix. */
 void inner_sharpen(const struct order *order, struct inner *inner, unsigned level);
 order_head key_head16(const struct fl_key *key, uint32_t skip);
 

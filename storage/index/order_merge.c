@@ -81,6 +81,33 @@ batch_collect(struct order *order, uint64_t head, uint64_t tail)
     sort_keys(batch->items, batch->scratch, count, 0, batch_sort_key, order);
     batch->count = count + unreadable;
     batch->done = 0;
+    batch->inner = 0;
+}
+
+/* The batch has come to another node above the leaves: fetch the next one, where it will be soon. */
+static void
+batch_prefetch_inner(struct order *order, const struct order_path *path)
+{
+    if (order->height < 2 || order->batch->inner == path->at[1].node) {
+        return;
+    }
+    order->batch->inner = path->at[1].node;
+    const struct inner *parent = order_inner(order, path->at[2].node);
+    const unsigned next = path->at[2].place + 1;
+
+    if (next < parent->count) {
+        const struct inner *inner = order_inner(order, parent->children[next]);
+        /* As full as its neighbour, as a guess: to look would be a miss of its own. */
+        const unsigned count = order_inner(order, path->at[1].node)->count;
+
+        __builtin_prefetch(inner);
+        for (unsigned i = 0; i < count; i += 64 / sizeof(inner->heads_high[0])) {
+            __builtin_prefetch(&inner->heads_high[i]);
+        }
+        for (unsigned i = 0; i < count; i += 64 / sizeof(inner->children[0])) {
+            __builtin_prefetch(&inner->children[i]);
+        }
+    }
 }
 
 /* Insert items[0..count) under one holding of the lock: all the ways down first, so that the leaves come into
@@ -109,6 +136,7 @@ batch_insert(struct order *order, const struct sort_item *items, size_t count)
 
         order_descend_to_insert(order, &keys[n], after ? &paths[n - 1] : NULL, &paths[n]);
         __builtin_prefetch(order_leaf(order, paths[n].leaf));
+        batch_prefetch_inner(order, &paths[n]);
         n++;
     }
     for (size_t i = 0; i < n; i++) {

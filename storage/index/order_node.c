@@ -255,12 +255,8 @@ inner_sharpen(const struct order *order, struct inner *inner, unsigned level)
 {
     struct fl_key first;
     struct fl_key last;
-    bool ties = false;
 
-    for (unsigned i = 2; i < inner->count && !ties; i++) {
-        ties = inner_head(inner, i) == inner_head(inner, i - 1);
-    }
-    if (!ties || !order_min_key(order, inner->children[0], level - 1, &first) ||
+    if (!order_min_key(order, inner->children[0], level - 1, &first) ||
         !order_max_key(order, inner->children[inner->count - 1U], level - 1, &last)) {
         return;
     }
