@@ -238,10 +238,10 @@ sighup_takes_over_what_can_change(void **state)
     fputs("maxclients 77\ntcp-backlog 5\n", file);
     fclose(file);
     child_signal(&subject.child, SIGHUP);
-    assert_true(
-        child_expect(&subject.child, "tcp-backlog stays \"511\"", STOP_MS, heard, sizeof(heard)));
     assert_true(child_expect(&subject.child, "1 changed options need a restart", STOP_MS, heard,
                              sizeof(heard)));
+    assert_non_null(
+        strstr(heard, "tcp-backlog stays \"511\"")); /* in the same piece or before it */
     assert_true(talk(fd, "CONFIG GET maxclients\r\n", "*2\r\n$10\r\nmaxclients\r\n$2\r\n77\r\n"));
     close(fd);
     subject_stop(&subject, STOP_MS);
