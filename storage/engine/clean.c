@@ -16,6 +16,7 @@ enum {
     GROUP = 32,        /* records looked up together */
     INSTALL_STEP = 16, /* copies installed under one hold of the commit lock */
     COPY_BYTES = 256 * 1024,
+    OTHER_BLOCKS = 14,        /* superblock, table, heads, reserve, kept ahead, on their way back */
     GARBAGE_SEGMENTS_MIN = 2, /* below it cleaning isn't worth a segment of its own */
 };
 
@@ -90,14 +91,18 @@ victim_choose(struct engine *engine)
     const uint64_t live = choice.used - choice.garbage;
     const bool tight = !heap_has_room(engine->heap, 4);
     const uint64_t slack = GARBAGE_SEGMENTS_MIN * block_bytes;
+    /* The less is cleaned the emptier the victims: leave dead what keeps the file, with all that isn't log, under 1.85
+     * times the live data; twice is what is promised. */
+    const uint64_t others = (uint64_t)OTHER_BLOCKS * block_bytes;
+    const uint64_t budget = live * 17 / 20 > others + slack ? live * 17 / 20 - others : slack;
 
-    atomic_store(&engine->pressure, choice.garbage > live * 13 / 20 + 6 * block_bytes);
+    atomic_store(&engine->pressure, choice.garbage > budget + live / 10 + slack);
     /* Many masks: the oldest segment is what they are kept for. If that one is blocked, copying others is vain. */
     if (choice.masks > choice.used / 5 && choice.masks > slack && choice.oldest != 0 &&
         choice.oldest_open == choice.open_min) {
         return choice.oldest;
     }
-    if (choice.garbage > slack + live * 9 / 20 || (tight && choice.garbage > block_bytes)) {
+    if (choice.garbage > budget || (tight && choice.garbage > block_bytes)) {
         return choice.best;
     }
     return 0;
