@@ -32,7 +32,7 @@ struct log {
     struct log_segment *segments; /* blocks_max, reserved lazily */
     _Atomic(uint64_t) lsn_next;
     _Atomic(uint64_t) lsn_main;
-    uint64_t lsn_copies; /* lsn_main when the cleaner last began to judge; the cleaner's */
+    uint64_t lsn_copies;        /* lsn_main when the cleaner last began to judge; the cleaner's */
     pthread_mutex_t chain_lock; /* heads' prev_block beside frees */
     struct log_head heads[LOG_HEADS];
 };

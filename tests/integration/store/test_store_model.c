@@ -2,7 +2,8 @@
  *         batches with rollback, big values, renames, snapshots, cursors both ways, expiry, cleaning, reopening.
  * Method: a seeded random sequence is applied to a store with tiny blocks and to a plain array in the test; every
  *         result is compared, and at intervals the whole contents, in order, through points, cursors and
- *         a snapshot. Time is injected. Each value is derived from its key and a version, so that a wrong byte shows. */
+ *         a snapshot. Time is injected. Each value is derived from its key and a version, so that a wrong byte
+ *         shows. */
 #include <faultline/batch.h>
 #include <faultline/check.h>
 #include <faultline/cursor.h>

@@ -35,7 +35,8 @@ void fixture_close(struct fixture *f);
 
 enum fixture_open { FIXTURE_READ, FIXTURE_SALVAGE, FIXTURE_WRITE };
 
-/* Close if open, open what is in the file, load the log, scan all segments in the order of their LSNs into `met`; WRITE also
+/* Close if open, open what is in the file, load the log, scan all segments in the order of their LSNs into
+ * `met`; WRITE also
  * seals what was found open, as recovery does. The first refusal ends it. */
 fl_status fixture_reopen(struct fixture *f, enum fixture_open how);
 
