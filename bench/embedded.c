@@ -1,7 +1,7 @@
 /* faultline-bench: what the embedded store costs, in time and, exactly, in flushed lines and fences.
  *
- *   faultline-bench [--store PATH] [--mapping auto|dax|page|volatile] [--records N] [--value BYTES] [--batch
- *   N] [--phases alone|batched] [--keep]
+ *   faultline-bench [--store PATH] [--mapping auto|dax|page|volatile] [--records N] [--value BYTES] [--batch N]
+ *   [--phases alone|batched] [--keep]
  *
  * Phases, one thread: insert alone, update alone (random), get (random), get of 16 with prefetch, scan; then, in a
  * second store, insert in batches and update in batches. Keys are 16 bytes, in an order that has nothing to do

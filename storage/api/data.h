@@ -36,9 +36,8 @@ struct batch_data {
 
 /* From the pool or new. refs is 1. */
 fl_status batch_data_get(struct fl_store *store, struct batch_data **out);
-/* It was committed (`kept`: the index has the references to blobs) or given up: release references and claim.
- * What views
- * point to stays until the last of them is released. */
+/* It was committed (`kept`: the index has the references to blobs) or given up: release references and claim. What
+ * views point to stays until the last of them is released. */
 void batch_data_settle(struct batch_data *data, bool kept);
 /* The same, and empty it. */
 void batch_data_clear(struct batch_data *data, bool kept);

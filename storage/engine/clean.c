@@ -1,10 +1,9 @@
 /* The cleaner: copy what counts out of the emptiest segments, free them, give their blocks back.
  *
  * Copies keep their LSN and are installed only if the index still names the source, so they may race with any
- * writer. What
- * masks older versions (tombstones, range deletes, records that expired) is copied too, until no segment is left that
- * was opened before it (storage rule 4). A version that only a pin sees blocks its segment: copied into a
- * younger segment it could outlive its mask. */
+ * writer. What masks older versions (tombstones, range deletes, records that expired) is copied too, until no
+ * segment is left that was opened before it (storage rule 4). A version that only a pin sees blocks its segment:
+ * copied into a younger segment it could outlive its mask. */
 #include "storage/engine/engine_internal.h"
 
 #include "base/fail.h"
@@ -92,8 +91,7 @@ victim_choose(struct engine *engine)
     const uint64_t live = choice.used - choice.garbage;
     const bool tight = !heap_has_room(engine->heap, 4);
     const uint64_t slack = GARBAGE_SEGMENTS_MIN * block_bytes;
-    /* The less is cleaned the emptier the victims: leave dead what keeps the file, with all that isn't log,
-     * under 1.85
+    /* The less is cleaned the emptier the victims: leave dead what keeps the file, with all that isn't log, under 1.85
      * times the live data; twice is what is promised. */
     const uint64_t others = (uint64_t)OTHER_BLOCKS * block_bytes;
     const uint64_t budget = live * 17 / 20 > others + slack ? live * 17 / 20 - others : slack;

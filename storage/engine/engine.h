@@ -1,9 +1,8 @@
 /* The native engine: log, index and cleaner behind requests.
  *
  * A request is one atomic set of changes with its conditions. Whoever comes commits: requests are queued, the
- * thread that
- * gets the commit lock writes those of all who wait as one frame, drains once, publishes and completes them.
- * On media whose drain blocks (page) a committer thread does it, so that submitting never waits.
+ * thread that gets the commit lock writes those of all who wait as one frame, drains once, publishes and completes
+ * them. On media whose drain blocks (page) a committer thread does it, so that submitting never waits.
  *
  * Invariants: 1. a change is published in the index only after its frame was drained;
  *             2. conditions are judged under the commit lock, in the order of LSNs;
@@ -82,8 +81,7 @@ void engine_request_measure(struct engine_request *request);
 FL_NODISCARD fl_status engine_commit(struct engine *engine, struct engine_request *request);
 
 /* Queue; complete() is called when it is done - before the return where a drain doesn't block. Requests of one
- * caller commit
- * in the order of their submission. */
+ * caller commit in the order of their submission. */
 void engine_submit(struct engine *engine, struct engine_request *request);
 
 /* True if a submitted request may complete after engine_submit() has returned. */
@@ -92,9 +90,8 @@ bool engine_is_async(const struct engine *engine);
 /* FL_OK, or why nothing can be written: FL_READ_ONLY, FL_IO. */
 fl_status engine_writable(struct engine *engine);
 
-/* Is there room for a request of `bytes`, beside `claimed` bytes of others? Waits a bounded time for the
- * cleaner if that
- * helps. FL_NO_SPACE. */
+/* Is there room for a request of `bytes`, beside `claimed` bytes of others? Waits a bounded time for the cleaner if
+ * that helps. FL_NO_SPACE. */
 FL_NODISCARD fl_status engine_room(struct engine *engine, size_t bytes, size_t claimed);
 
 /* Wait until everything queued is durable. */
@@ -142,8 +139,7 @@ FL_NODISCARD fl_status engine_maintain(struct engine *engine);
 
 void engine_stats(struct engine *engine, struct fl_stats *stats);
 
-/* Check what only a loaded store can tell: index against log, big values, accounts. Findings go to `report`.
- * Not beside
+/* Check what only a loaded store can tell: index against log, big values, accounts. Findings go to `report`. Not beside
  * writers. */
 FL_NODISCARD fl_status engine_verify(struct engine *engine, const struct heap_report *report);
 

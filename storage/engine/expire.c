@@ -1,9 +1,8 @@
 /* Deadlines: a heap of them, the clock that judges, and keys dropped when their time has come.
  *
- * Nothing is written when a key expires: its record masks older versions as a tombstone would, and the clock
- * never goes
- * back behind what was judged by it - before anything is judged at time t, a lease over t is durable (storage
- * rule 21). */
+ * Nothing is written when a key expires: its record masks older versions as a tombstone would, and the clock never goes
+ * back behind what was judged by it - before anything is judged at time t, a lease over t is durable (storage rule
+ * 21). */
 #include "storage/engine/engine_internal.h"
 
 #include "base/fail.h"

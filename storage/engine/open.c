@@ -89,8 +89,7 @@ load(struct engine *engine, const struct engine_options *options)
 }
 
 /* Say on media that the store is in use: from here to the next clean close a torn tail is to be expected.
- * `tail_off`: where
- * the writers' log ended. */
+ * `tail_off`: where the writers' log ended. */
 static fl_status
 root_mark(struct engine *engine, bool clean, uint64_t tail_off)
 {

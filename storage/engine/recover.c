@@ -255,9 +255,8 @@ mask_covers(const struct range_mask *mask, uint64_t lsn, struct fl_key key)
            bytes_compare(bytes, mask->high) <= 0;
 }
 
-/* What the scan could not know about one record alone: range deletes, deadlines that have passed; and, for a
- * record that
- * stays, whether the big value that it names is there. */
+/* What the scan could not know about one record alone: range deletes, deadlines that have passed; and, for a record
+ * that stays, whether the big value that it names is there. */
 static bool
 drop_loaded(void *context, index_loc loc, uint64_t lsn, struct fl_key key)
 {

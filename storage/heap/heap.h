@@ -7,9 +7,8 @@
  *                free durably and its last reader has left (the caller's duty: heap_recycle());
  *             4. the last `reserve_blocks` ready blocks go to HEAP_RESERVE claims only (cleaner, deletes).
  *
- * Threads: heap_take, heap_untake, heap_recycle, heap_stats: any. heap_own/disown: any, on blocks that the
- * caller holds.
- *          One thread at a time writes roots and the clock.
+ * Threads: heap_take, heap_untake, heap_recycle, heap_stats: any. heap_own/disown: any, on blocks that the caller
+ *          holds. One thread at a time writes roots and the clock.
  */
 #ifndef FL_STORAGE_HEAP_HEAP_H
 #define FL_STORAGE_HEAP_HEAP_H
@@ -78,9 +77,9 @@ FL_NODISCARD fl_status heap_format(struct nosync_map *map, struct heap_geometry 
  * Owner: the caller; the map must outlive the heap. */
 FL_NODISCARD fl_status heap_open(struct nosync_map *map, const struct heap_geometry *geometry,
                                  const struct heap_options *options, struct heap **out);
-/* For writing, once all of the file was found undamaged: punch free blocks, to which a crash may have left
- * their space and
- * old bytes that were wanted until now; write a superblock that doesn't validate from the other one. FL_IO. */
+/* For writing, once all of the file was found undamaged: punch free blocks, to which a crash may have left their
+ * space and old bytes that were wanted until now; write a superblock that doesn't validate from the other one.
+ * FL_IO. */
 FL_NODISCARD fl_status heap_open_finish(struct heap *heap);
 /* Stop the thread and release the DRAM; writes nothing. */
 void heap_close(struct heap *heap);
@@ -89,8 +88,7 @@ const struct heap_geometry *heap_geometry(const struct heap *heap);
 const struct pm_media *heap_media(const struct heap *heap);
 struct nosync_map *heap_map(const struct heap *heap);
 
-/* What open found wrong with the table: words that don't validate (their blocks are kept out of use), and
- * owned blocks
+/* What open found wrong with the table: words that don't validate (their blocks are kept out of use), and owned blocks
  * behind the file's end; the first one's place and text. */
 uint64_t heap_damage(const struct heap *heap, uint64_t *off, const char **text);
 
@@ -116,8 +114,7 @@ FL_NODISCARD fl_status heap_take(struct heap *heap, uint32_t count, enum heap_cl
 void heap_untake(struct heap *heap, uint32_t block, uint32_t count);
 
 /* Own taken blocks, with a new generation, in two steps. Begin writes the words of the blocks behind the first. Then
- * the caller writes what the first block must show (a segment's header) and drains: debt. End writes the first
- * block's
+ * the caller writes what the first block must show (a segment's header) and drains: debt. End writes the first block's
  * word, which says that all this is there. Debt: a drain of `pm`. */
 void heap_own_begin_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_t count,
                             enum heap_state state, uint8_t head, uint32_t *generation);

@@ -11,8 +11,8 @@
  *   entry  0  state word: generation 32 | state 4 | head 8 | 0 4 | check 16, changed by one 8-byte store
  *          8  24 bytes kept for the checkpointer (base LSN, live bytes), zero in version 1
  * An entry that was never written is all zeros: free, generation 0. Blocks 0, 1 and the table blocks say META; the
- * generation of block 1 is the number of table blocks, which are made in order: a file cut short before one of
- * them shows.
+ * generation of block 1 is the number of table blocks, which are made in order: a file cut short before one of them
+ * shows.
  */
 #ifndef FL_STORAGE_HEAP_LAYOUT_H
 #define FL_STORAGE_HEAP_LAYOUT_H

@@ -259,8 +259,7 @@ log_frame_commit(struct log *log, enum log_head_id id, bool all)
         log_batch_crc_store(head->frame, head->batch_crc);
     }
     memset(head->frame + head->frame_bytes, 0, bytes - head->frame_bytes);
-    /* order: values written through before the record that names them. One sync of both may leave the record
-     * alone. */
+    /* order: values written through before the record that names them. One sync of both may leave the record alone. */
     fl_status status = all ? pm_drain_all(&head->pm) : FL_OK;
 
     if (status == FL_OK) {
@@ -305,9 +304,8 @@ log_segment_is_open(const struct log *log, uint32_t block)
     return open;
 }
 
-/* The copies that stand in for a segment that is freed now were durable, although nothing may stand behind
- * them yet. Only
- * by the thread that has the cleaner's head. */
+/* The copies that stand in for a segment that is freed now were durable, although nothing may stand behind them
+ * yet. Only by the thread that has the cleaner's head. */
 static void
 mark_nofence(const struct log *log, struct pm *pm)
 {

@@ -132,7 +132,8 @@ log_blob_append(struct log_blob *blob, const void *data, size_t len)
             blob->chunk_crc = chunk_seed(blob->nonce, blob->chunks_done);
         }
     }
-    /* A batch of another thread may be committed any time: leave nothing in this thread's buffers. */
+    /* order: these bytes before the record that names them. Another thread commits it, and its fence does not
+     * cover this thread's stores. */
     pm_handoff(&blob->pm);
     return FL_OK;
 }
@@ -153,6 +154,7 @@ log_blob_finish(struct log_blob *blob, struct log_blob_ref *ref)
     if (status != FL_OK) {
         return status;
     }
+    /* order: the chunk CRCs before the record that names them. Another thread commits it. */
     pm_handoff(&blob->pm);
     *ref = (struct log_blob_ref){.block = blob->block,
                                  .generation = blob->generation,

@@ -88,9 +88,8 @@ header_valid(const struct loading *l, uint32_t block, uint32_t magic)
            bytes_get_le32(header->crc) == log_header_crc(l->log, block, header);
 }
 
-/* Fill the segment from its header, of which `blob` and `generation` are known to be right. False: it is
- * longer than the
- * blocks that belong to it. */
+/* Fill the segment from its header, of which `blob` and `generation` are known to be right. False: it is longer
+ * than the blocks that belong to it. */
 static bool
 segment_load(struct loading *l, uint32_t block, uint32_t generation, bool blob)
 {
@@ -163,9 +162,8 @@ owned_load(struct loading *l, uint32_t block, struct heap_entry entry)
 }
 
 /* A block of which the table says nothing. A header without anything behind it is a segment change that a crash cut
- * short; with frames behind it the table's word was lost. (A blob's word may follow its bytes: if a record
- * names it, the
- * engine finds it missing.) */
+ * short; with frames behind it the table's word was lost. (A blob's word may follow its bytes: if a record names
+ * it, the engine finds it missing.) */
 static void
 unowned_load(struct loading *l, uint32_t block, struct heap_entry entry)
 {

@@ -1,12 +1,10 @@
 /* The log: segments of frames, appended by heads, linked from one to the next by one 8-byte store.
  *
  * Segment change, in this order (storage rule 7; the link is the step that plain DAX mappings lose):
- *   new header, seal of the previous one -> drain -> owned in the table -> drain -> link in the previous one
- *   -> drain ->
- *   first frame
- * Commit: frame -> drain -> the caller may publish and acknowledge. One frame is in flight per head, so an
- * invalid frame
- * with a valid one behind it, or below a seal, is damage; otherwise it is the torn tail of a crash.
+ *   new header, seal of the previous one -> drain -> owned in the table -> drain -> link in the previous one ->
+ *   drain -> first frame
+ * Commit: frame -> drain -> the caller may publish and acknowledge. One frame is in flight per head, so an invalid
+ * frame with a valid one behind it, or below a seal, is damage; otherwise it is the torn tail of a crash.
  *
  * LSN: 64 bits, segment base + offset. Base ranges are given out once; the writers' head opens segments in rising
  * order. The cleaner's copies carry their LSN in the record.
@@ -84,8 +82,7 @@ void log_head_stats(const struct log *log, enum log_head_id id, struct log_head_
 struct pm *log_head_pm(struct log *log, enum log_head_id id);
 
 /* Begin a frame of `count` records, `bytes` encoded in all (batched, if count > 1 or the caller says so). Makes room
- * first, by a segment change if need be. Errors: FL_NO_SPACE, FL_TOO_LARGE, FL_NO_MEMORY, FL_IO: nothing was
- * begun. */
+ * first, by a segment change if need be. Errors: FL_NO_SPACE, FL_TOO_LARGE, FL_NO_MEMORY, FL_IO: nothing was begun. */
 FL_NODISCARD fl_status log_frame_begin(struct log *log, enum log_head_id id, uint32_t count,
                                        size_t bytes, enum heap_claim claim);
 /* Add the next record; returns its place and sets *lsn (the place's, or record->lsn if explicit). */
@@ -102,22 +99,20 @@ size_t log_head_room_hint(const struct log *log, enum log_head_id id);
 uint64_t log_head_off(const struct log *log, enum log_head_id id);
 
 /* Free a segment: the table first, durably. Then the caller waits for readers and calls log_segment_recycle(). By the
- * thread that has the cleaner's head: what it copied is marked as durable. Not the segment a head has open.
- * FL_AGAIN: a
+ * thread that has the cleaner's head: what it copied is marked as durable. Not the segment a head has open. FL_AGAIN: a
  * head is linking from it just now; nothing was done. */
 FL_NODISCARD fl_status log_segment_free(struct log *log, struct pm *pm, uint32_t block);
 void log_segment_recycle(struct log *log, uint32_t block);
 /* Does a head append to it? */
 bool log_segment_is_open(const struct log *log, uint32_t block);
 
-/* Before the cleaner judges what to copy, and with all that was committed published: no version that is
- * deleted from here
- * on may come to stand, as a copy, in a segment that says to be younger than its tombstone. The cleaner's thread. */
+/* Before the cleaner judges what to copy, and with all that was committed published: no version that is deleted
+ * from here on may come to stand, as a copy, in a segment that says to be younger than its tombstone. The cleaner's
+ * thread. */
 void log_copies_begin(struct log *log);
 
-/* The lowest open_lsn of all log segments but `except` (UINT32_MAX: none), and *next, if wanted, the second
- * lowest: no older
- * version of anything is left that a mask with a lower LSN would be needed for (storage rule 4). */
+/* The lowest open_lsn of all log segments but `except` (UINT32_MAX: none), and *next, if wanted, the second lowest:
+ * no older version of anything is left that a mask with a lower LSN would be needed for (storage rule 4). */
 uint64_t log_open_lsn_min(const struct log *log, uint32_t except, uint64_t *next);
 
 /* Call `visit` for every log segment that is sealed and that no head needs, under a lock: short, no calls back. */
@@ -150,8 +145,7 @@ FL_NODISCARD fl_status log_segment_scan(const struct log *log, uint32_t block,
                                         struct log_scan_result *result);
 
 /* Read every segment header the table names, check links and ownership; drop what an interrupted segment change, blob
- * or free left behind (`write`: also on media). FL_CORRUPT unless `salvage`, which also takes segments by
- * their header
+ * or free left behind (`write`: also on media). FL_CORRUPT unless `salvage`, which also takes segments by their header
  * alone where the table's word is lost. */
 struct log_load {
     const struct heap_report *report;
@@ -164,9 +158,8 @@ FL_NODISCARD fl_status log_load(struct log *log, const struct log_load *load);
 /* After the scan of all: seal, at `end`, a segment that was found open (`write`). */
 FL_NODISCARD fl_status log_seal(struct log *log, uint32_t block, uint64_t end, bool write);
 
-/* At a clean close: seal what the heads have open, so that what is missing later is damage, not a torn tail.
- * The heads go
- * on in new segments. Durable on return. */
+/* At a clean close: seal what the heads have open, so that what is missing later is damage, not a torn tail. The
+ * heads go on in new segments. Durable on return. */
 FL_NODISCARD fl_status log_seal_heads(struct log *log);
 
 /* LSNs given out from here on are over `lsn`, which was found in a record. */

@@ -28,9 +28,8 @@
  * A record's LSN is segment base LSN + its offset in the segment, but for LOG_FLAG_LSN (a copy made by the cleaner).
  * Twelve zero bytes are the end of the log, never a frame.
  *
- * Blob segment (a value over the heap's inline_bytes_max): the same 128 bytes of header, then one crc32c a
- * chunk of 64 KiB (of
- * {nonce 8, chunk number 8} and the chunk), then zeros to a multiple of 4 KiB, then the value.
+ * Blob segment (a value over the heap's inline_bytes_max): the same 128 bytes of header, then one crc32c a chunk of
+ * 64 KiB (of {nonce 8, chunk number 8} and the chunk), then zeros to a multiple of 4 KiB, then the value.
  */
 #ifndef FL_STORAGE_LOG_LAYOUT_H
 #define FL_STORAGE_LOG_LAYOUT_H

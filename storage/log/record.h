@@ -35,8 +35,7 @@ size_t log_record_bytes(const struct log_record *record);
  * lsn_explicit. */
 uint32_t log_record_encode(const struct log_record *record, struct log_seed seed, uint8_t *dst);
 
-/* Decode what is at `src`, of which `cap` bytes may be read. Slices of *record point into src. Checks every
- * length and
+/* Decode what is at `src`, of which `cap` bytes may be read. Slices of *record point into src. Checks every length and
  * flag; the CRC only if `verify`. False: not a record. */
 bool log_record_decode(const uint8_t *src, size_t cap, struct log_seed seed, bool verify,
                        struct log_record *record);
@@ -51,9 +50,8 @@ uint32_t log_batch_encode(struct log_batch batch, struct log_seed seed, uint8_t 
 uint32_t log_batch_crc_add(uint32_t crc, uint32_t record_crc);
 void log_batch_crc_store(uint8_t *dst, uint32_t crc);
 
-/* A whole frame at `src`: a record that isn't batched, or a batch with all its records verified. Returns its
- * bytes without
- * padding, 0 if no frame validates here. *batch: count 0 for a lone record. */
+/* A whole frame at `src`: a record that isn't batched, or a batch with all its records verified. Returns its bytes
+ * without padding, 0 if no frame validates here. *batch: count 0 for a lone record. */
 size_t log_frame_decode(const uint8_t *src, size_t cap, struct log_seed seed,
                         struct log_batch *batch);
 

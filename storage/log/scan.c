@@ -30,9 +30,8 @@ frame_at(const struct walk *walk, uint64_t pos, uint64_t limit, struct log_batch
                             seed_at(walk, pos), batch);
 }
 
-/* What may have to be read to tell that no record is at a place: longer ones are never written. It keeps a
- * search through
- * bytes that look like headers from reading all the rest at each of them. */
+/* What may have to be read to tell that no record is at a place: longer ones are never written. It keeps a search
+ * through bytes that look like headers from reading all the rest at each of them. */
 static size_t
 record_bytes_max(const struct walk *walk)
 {

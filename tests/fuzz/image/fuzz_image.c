@@ -1,10 +1,8 @@
-/* Goal:   no bytes in a store's file make an open, a read, a check or a write of it crash, hang, read outside
- * of it or fail an
- *         assertion.
- * Method: the input is a byte of choices and an image of a few 4 KiB blocks. It is opened from memory for
- * reading, for salvage
- *         and for writing; what opens is walked forwards and backwards, verified, and, for writing, changed,
- *         cleaned and
+/* Goal:   no bytes in a store's file make an open, a read, a check or a write of it crash, hang, read outside of it
+ *         or fail an assertion.
+ * Method: the input is a byte of choices and an image of a few 4 KiB blocks. It is opened from memory for reading,
+ *         for salvage and for writing; what opens is walked forwards and backwards, verified, and, for writing,
+ *         changed, cleaned and
  *         opened again. Choice 1: CRCs are made right first, so that changed fields are judged by what they say. */
 #include <faultline/batch.h>
 #include <faultline/cursor.h>

@@ -5,9 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Recompute the CRC of the superblocks, and from there on of what they lead to: roots, clock, table words,
- * segment headers,
- * seals, marks, records, batches. Stops where nothing can be made of the bytes. */
+/* Recompute the CRC of the superblocks, and from there on of what they lead to: roots, clock, table words, segment
+ * headers, seals, marks, records, batches. Stops where nothing can be made of the bytes. */
 void mend_image(uint8_t *image, size_t len);
 
 #endif

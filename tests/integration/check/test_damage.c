@@ -1,8 +1,6 @@
-/* Goal:   whatever is damaged, nothing wrong is served: an open refuses with the place and the remedy, or
- * every key has
+/* Goal:   whatever is damaged, nothing wrong is served: an open refuses with the place and the remedy, or every key has
  *         its last value or says FL_CORRUPT - no other value, no older one, no nil for a key that is there. A
- *         salvage open
- *         serves everything that the damage did not hit, and says what it lost.
+ *         salvage open serves everything that the damage did not hit, and says what it lost.
  * Method: stores with every kind of record, closed cleanly and not. Each line, sector, page and block of the image is
  *         zeroed in turn, bytes and bits of it are flipped at random, and it is cut at every block. Each
  *         damaged image is opened for reading, for salvage and for writing; all keys are compared. What a key's

@@ -1,10 +1,9 @@
-/* Goal:   faultline-check says of every file what it is: clean (0), damaged (1), not to be checked (2); names
- * each kind of
- *         damage with its place; and with --repair leaves a store that holds all that was not hit, beside the
- *         damaged file.
+/* Goal:   faultline-check says of every file what it is: clean (0), damaged (1), not to be checked (2); names each
+ *         kind of damage with its place; and with --repair leaves a store that holds all that was not hit, beside
+ *         the damaged file.
  * Method: the program, run on stores made here through the public API (contents of every kind, 4 KiB blocks),
- * damaged by hand; on
- *         files that are none; while somebody has the store open; with too little room for the repair. */
+ *         damaged by hand; on files that are none; while somebody has the store open; with too little room for the
+ *         repair. */
 #include <faultline/check.h>
 
 #include "base/bytes.h"
@@ -391,8 +390,8 @@ json_is_valid_and_says_the_same(void **state)
     json_decref(root);
 }
 
-/* Every key is as it was, or gone; returns how many are. By the wall clock, which the program goes by, some
- * have expired. */
+/* Every key is as it was, or gone; returns how many are. By the wall clock, which the program goes by, some have
+ * expired. */
 static unsigned
 keys_missing(void)
 {

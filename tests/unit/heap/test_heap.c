@@ -1,9 +1,8 @@
 /* Goal:   blocks go from hand to hand as the heap promises: populated and zero when taken, owned on media only after
- *         their word is, free only after it says so; contiguous runs, several table blocks, the size limit,
- *         the reserve.
- * Method: a heap with 4 KiB blocks over a file in memory that dies on a store to a block that was not faulted
- * in; after each
- *         change the heap is opened again and must say the same. */
+ *         their word is, free only after it says so; contiguous runs, several table blocks, the size limit, the
+ *         reserve.
+ * Method: a heap with 4 KiB blocks over a file in memory that dies on a store to a block that was not faulted in;
+ *         after each change the heap is opened again and must say the same. */
 #include "tests/unit/heap/fixture.h"
 
 #include "base/fail.h"

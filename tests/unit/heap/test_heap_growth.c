@@ -1,6 +1,5 @@
-/* Goal:   a heap that can't grow says so and loses nothing, and grows again when it can; the thread keeps
- * blocks ready, so
- *         that a take finds one; several threads never get the same block.
+/* Goal:   a heap that can't grow says so and loses nothing, and grows again when it can; the thread keeps blocks
+ *         ready, so that a take finds one; several threads never get the same block.
  * Method: space of the file in memory runs out and comes back, the N-th fault fails, with and without the thread; a
  *         recorder holds the thread up inside a fault. */
 #include "tests/unit/heap/fixture.h"

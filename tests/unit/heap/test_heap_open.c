@@ -1,9 +1,7 @@
 /* Goal:   an open tells a store from anything else, a crash from damage, and never takes damage for emptiness:
- * words, table
- *         blocks, roots, superblocks that are lost, and files that were cut, are found; a format cut short is
- *         begun anew.
- * Method: images of a heap with several table blocks are damaged in one place and opened; format is stopped
- * after every
+ *         words, table blocks, roots, superblocks that are lost, and files that were cut, are found; a format cut
+ *         short is begun anew.
+ * Method: images of a heap with several table blocks are damaged in one place and opened; format is stopped after every
  *         store that it makes. */
 #include "tests/unit/heap/fixture.h"
 

@@ -1,8 +1,7 @@
 /* Goal:   what stands in block 0 and in the segment table comes back as it was written, and nothing else is
- * believed: not a
- *         flipped bit, not a word or root of another store or another place, not a version or feature unknown.
- * Method: each codec on its own: encode, decode, change every bit; by hand the bytes that the format document
- * gives. */
+ *         believed: not a flipped bit, not a word or root of another store or another place, not a version or
+ *         feature unknown.
+ * Method: each codec on its own: encode, decode, change every bit; by hand the bytes that the format document gives. */
 #include "storage/heap/super.h"
 
 #include "base/bytes.h"

@@ -1,8 +1,7 @@
 /* Goal:   no memory is a status of the calls that may say so, leaves the index as it was, and never meets a put
  *         that room was made for.
- * Method: the n-th allocation and all after it fail, for n from 1 on until the call succeeds; after
- * index_reserve() every
- *         allocation fails while the puts come.
+ * Method: the n-th allocation and all after it fail, for n from 1 on until the call succeeds; after index_reserve()
+ *         every allocation fails while the puts come.
  */
 #include "base/mem.h"
 #include "tests/lib/rng.h"

@@ -35,9 +35,8 @@ void fixture_close(struct fixture *f);
 
 enum fixture_open { FIXTURE_READ, FIXTURE_SALVAGE, FIXTURE_WRITE };
 
-/* Close if open, open what is in the file, load the log, scan all segments in the order of their LSNs into
- * `met`; WRITE also
- * seals what was found open, as recovery does. The first refusal ends it. */
+/* Close if open, open what is in the file, load the log, scan all segments in the order of their LSNs into `met`;
+ * WRITE also seals what was found open, as recovery does. The first refusal ends it. */
 fl_status fixture_reopen(struct fixture *f, enum fixture_open how);
 
 /* One frame with one record. Returns its place; fails the test if it can't be written. */

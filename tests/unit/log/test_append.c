@@ -1,7 +1,6 @@
-/* Goal:   a head appends frames on fresh lines and changes segments in the order that recovery relies on:
- * header and seal,
- *         then ownership, then the link, then the first frame, each durable before the next is begun; a freed
- *         segment's copies
+/* Goal:   a head appends frames on fresh lines and changes segments in the order that recovery relies on: header
+ *         and seal, then ownership, then the link, then the first frame, each durable before the next is begun; a
+ *         freed segment's copies
  *         are marked with it; heads are apart; what is freed is used again under a new generation.
  * Method: a recorder over hooked media keeps every store with the number of fences before it; the store to each word
  *         of the change is looked up by its place. Failures of every call in turn. */

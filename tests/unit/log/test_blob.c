@@ -1,9 +1,7 @@
-/* Goal:   a value in blocks of its own comes back in place, checked by chunks; it is owned on media only after
- * its header,
- *         and nothing of it is believed that another blob left behind.
- * Method: lengths around every boundary (block, chunk, alignment of the value), written in pieces of several
- * sizes; each
- *         part damaged; creation stopped by lack of space and by failing drains. */
+/* Goal:   a value in blocks of its own comes back in place, checked by chunks; it is owned on media only after its
+ *         header, and nothing of it is believed that another blob left behind.
+ * Method: lengths around every boundary (block, chunk, alignment of the value), written in pieces of several sizes;
+ *         each part damaged; creation stopped by lack of space and by failing drains. */
 #include "tests/unit/log/fixture.h"
 
 #include "base/bytes.h"

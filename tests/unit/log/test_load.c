@@ -1,11 +1,9 @@
-/* Goal:   storage rules 6 and 7 at open: the table alone owns, every owned segment is there, every link leads
- * to the segment it
- *         was written for; what a crash cut short is given back; a block that is lost is named, never taken
- *         for the end of
+/* Goal:   storage rules 6 and 7 at open: the table alone owns, every owned segment is there, every link leads to
+ *         the segment it was written for; what a crash cut short is given back; a block that is lost is named,
+ *         never taken for the end of
  *         the log.
- * Method: logs of several segments in memory; headers, words, seals, links and whole blocks are taken away by
- * hand, one at
- *         a time; changes are stopped after every drain. */
+ * Method: logs of several segments in memory; headers, words, seals, links and whole blocks are taken away by hand,
+ *         one at a time; changes are stopped after every drain. */
 #include "tests/unit/log/fixture.h"
 
 #include "base/bytes.h"

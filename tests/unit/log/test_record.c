@@ -1,8 +1,7 @@
 /* Goal:   a record comes back as it was written, whatever its flags and lengths; nothing else is taken for one: not a
  *         shortened frame, not one with a bit flipped, not one at another place or of another segment.
  * Method: each flag and each boundary of the lengths by itself, bytes written out by hand for the layout, then
- * random records
- *         and batches; every prefix and every single-bit change of a frame is decoded. */
+ *         random records and batches; every prefix and every single-bit change of a frame is decoded. */
 #include "storage/log/record.h"
 
 #include "base/bytes.h"

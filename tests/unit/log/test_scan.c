@@ -1,9 +1,7 @@
-/* Goal:   storage rules 1 and 5: a torn tail is dropped and never comes to life again; anything else that
- * doesn't validate
- *         is damage, refused with its place, and passed over only by a salvage that says what it lost.
- * Method: logs in memory, closed as a kill does, changed in one place by hand and scanned anew; a torn frame
- * is made by taking
- *         lines away from one that was whole. */
+/* Goal:   storage rules 1 and 5: a torn tail is dropped and never comes to life again; anything else that doesn't
+ *         validate is damage, refused with its place, and passed over only by a salvage that says what it lost.
+ * Method: logs in memory, closed as a kill does, changed in one place by hand and scanned anew; a torn frame is
+ *         made by taking lines away from one that was whole. */
 #include "tests/unit/log/fixture.h"
 
 #include "base/bytes.h"
@@ -149,9 +147,8 @@ torn_frame_completed_after_recovery_stays_dead(void **state)
     assert_non_null(fixture_met(&f, "later"));
 }
 
-/* A stale frame behind a torn one that was written anew: recovery never writes into a segment it found, so
- * that there is
- * no such place; a frame of the segment's earlier life has another nonce. */
+/* A stale frame behind a torn one that was written anew: recovery never writes into a segment it found, so that
+ * there is no such place; a frame of the segment's earlier life has another nonce. */
 static void
 stale_frames_behind_a_torn_one_never_come_to_life(void **state)
 {
@@ -341,8 +338,8 @@ batch_damaged_yields_its_other_records_to_salvage(void **state)
     assert_true(f.met_count >= 1 + 38);
 }
 
-/* Two frames are gone, and nothing stands behind them: no crash leaves that, but nothing shows it either,
- * except a seal. */
+/* Two frames are gone, and nothing stands behind them: no crash leaves that, but nothing shows it either, except a
+ * seal. */
 static void
 store_closed_cleanly_has_no_torn_tail(void **state)
 {
