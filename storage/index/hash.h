@@ -25,6 +25,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* The thread sanitizer wants to see each load. */
+#if defined(__SSE2__) && !defined(__SANITIZE_THREAD__)
+#if !defined(__has_feature)
+#define HASH_VECTORS 1
+#elif !__has_feature(thread_sanitizer)
+#define HASH_VECTORS 1
+#endif
+#endif
+#ifdef HASH_VECTORS
+#include <emmintrin.h>
+#endif
+
 enum {
     HASH_BUCKETS = 256,
     HASH_SLOTS = 8,
@@ -181,11 +193,43 @@ typedef bool (*hash_match)(void *context, uint32_t id);
 /* Slots of an overflow chain; 0: none matches. Out of line: it is rare. */
 uint32_t hash_find_overflow(const struct hash_walk *walk, hash_match match, void *context);
 
+/* A bit for each slot of a bucket whose half (0: the id, 1: the tag) is `value`. A look by vectors where there are
+ * any: each half of one is as whole as a load of its own, and order is kept by the machine; who finds a bit loads
+ * the slot again, atomically. */
+static inline unsigned
+hash_bucket_mask(const _Atomic uint64_t *slots, unsigned half, uint32_t value)
+{
+#ifdef HASH_VECTORS
+    const void *bytes = slots;
+    const __m128 *v = bytes;
+    const __m128i wanted = _mm_set1_epi32((int)value);
+    const __m128 low = half == 0 ? _mm_shuffle_ps(v[0], v[1], _MM_SHUFFLE(2, 0, 2, 0))
+                                 : _mm_shuffle_ps(v[0], v[1], _MM_SHUFFLE(3, 1, 3, 1));
+    const __m128 high = half == 0 ? _mm_shuffle_ps(v[2], v[3], _MM_SHUFFLE(2, 0, 2, 0))
+                                  : _mm_shuffle_ps(v[2], v[3], _MM_SHUFFLE(3, 1, 3, 1));
+    const __m128i words = _mm_packs_epi32(_mm_cmpeq_epi32(_mm_castps_si128(low), wanted),
+                                          _mm_cmpeq_epi32(_mm_castps_si128(high), wanted));
+
+    atomic_signal_fence(memory_order_seq_cst);
+    return (unsigned)_mm_movemask_epi8(_mm_packs_epi16(words, _mm_setzero_si128()));
+#else
+    unsigned mask = 0;
+
+    for (unsigned i = 0; i < HASH_SLOTS; i++) {
+        const uint64_t slot = atomic_load_explicit(&slots[i], memory_order_acquire);
+
+        mask |= (unsigned)((uint32_t)(slot >> (32 * half)) == value) << i;
+    }
+    return mask;
+#endif
+}
+
 static inline uint32_t
 hash_find_bucket(const _Atomic uint64_t *slots, uint32_t tag, hash_match match, void *context)
 {
-    for (unsigned i = 0; i < HASH_SLOTS; i++) {
-        const uint64_t slot = atomic_load_explicit(&slots[i], memory_order_acquire);
+    for (unsigned mask = hash_bucket_mask(slots, 1, tag); mask != 0; mask &= mask - 1) {
+        const uint64_t slot =
+            atomic_load_explicit(&slots[__builtin_ctz(mask)], memory_order_acquire);
 
         if ((uint32_t)(slot >> 32) == tag && (uint32_t)slot != 0 &&
             match(context, (uint32_t)slot)) {

@@ -8,27 +8,20 @@
  * by simulation: 79 % full before the first bucket pair is, 18 % of the keys in their second bucket. */
 enum { HASH_FIRST_FREE_MIN = 4 };
 
-static unsigned
+static inline unsigned
 bucket_free(const _Atomic uint64_t *slots)
 {
-    unsigned count = 0;
-
-    for (unsigned i = 0; i < HASH_SLOTS; i++) {
-        count += slot_load(&slots[i]) == 0;
-    }
-    return count;
+    return hash_bucket_mask(slots, 0, 0);
 }
 
-static void
-bucket_put(_Atomic uint64_t *slots, uint64_t slot)
+/* Of a bucket's mask. By a table of nibbles: the instruction for it is not in every machine. */
+static inline unsigned
+count_bits(unsigned mask)
 {
-    for (unsigned i = 0; i < HASH_SLOTS; i++) {
-        if (slot_load(&slots[i]) == 0) {
-            slot_store(&slots[i], slot);
-            return;
-        }
-    }
-    FL_ASSERT(false);
+    const uint64_t nibbles = UINT64_C(0x4332322132212110);
+
+    return (unsigned)((nibbles >> (4 * (mask & 15))) & 7) +
+           (unsigned)((nibbles >> (4 * (mask >> 4))) & 7);
 }
 
 static bool
@@ -38,16 +31,20 @@ segment_put(struct hash_segment *segment, uint64_t key_hash, uint64_t slot)
     _Atomic uint64_t *second = segment->slots[hash_bucket_second(key_hash)];
     const unsigned first_free = bucket_free(first);
 
-    if (first_free >= HASH_FIRST_FREE_MIN) {
-        bucket_put(first, slot);
+    if (count_bits(first_free) >= HASH_FIRST_FREE_MIN) {
+        slot_store(&first[__builtin_ctz(first_free)], slot);
         return true;
     }
     const unsigned second_free = bucket_free(second);
 
-    if (first_free + second_free == 0) {
+    if ((first_free | second_free) == 0) {
         return false;
     }
-    bucket_put(second_free > first_free ? second : first, slot);
+    if (count_bits(second_free) > count_bits(first_free)) {
+        slot_store(&second[__builtin_ctz(second_free)], slot);
+    } else {
+        slot_store(&first[__builtin_ctz(first_free)], slot);
+    }
     return true;
 }
 
@@ -150,7 +147,7 @@ segment_worth_splitting(const struct hash_segment *segment)
     unsigned used = 0;
 
     for (unsigned b = 0; b < HASH_BUCKETS; b++) {
-        used += HASH_SLOTS - bucket_free(segment->slots[b]);
+        used += HASH_SLOTS - count_bits(bucket_free(segment->slots[b]));
     }
     return used >= HASH_SPLIT_KEYS_MIN;
 }

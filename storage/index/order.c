@@ -196,6 +196,7 @@ order_enter_child(struct order *order, struct order_path *path, unsigned level, 
         }
         inner_insert(inner, place, child, inner_head_for(order, inner, level, child));
         /* Now, not before: the longer prefixes must hold for `child` too. */
+        order->inner_shape++;
         inner_sharpen(order, order_inner(order, node), level);
         inner_sharpen(order, order_inner(order, fresh), level);
         child = fresh;
@@ -281,11 +282,10 @@ order_descend_to_insert(struct order *order, const struct fl_key *key,
 
     for (unsigned level = order->height; level > 0; level--) {
         struct inner *inner = order_inner(order, node);
-        const unsigned common =
-            order_prefix_common(inner->prefix, inner->prefix_len, key, &difference);
 
-        if (common < inner->prefix_len) {
-            inner_shrink(inner, common);
+        if (!order_prefix_holds(inner->prefix, inner->prefix_len, key)) {
+            inner_shrink(inner,
+                         order_prefix_common(inner->prefix, inner->prefix_len, key, &difference));
         }
         path->at[level].node = node;
         path->at[level].place = inner_place_within(
@@ -294,6 +294,8 @@ order_descend_to_insert(struct order *order, const struct fl_key *key,
         node = inner->children[path->at[level].place];
     }
     path->leaf = node;
+    path->shape = order->shape;
+    path->inner_shape = order->inner_shape;
 }
 
 void
@@ -309,6 +311,12 @@ order_insert(struct order *order, struct order_path *path, const struct fl_key *
                 order->leaf_ascending = 0;
             }
             break;
+        }
+        if (path->shape != order->shape) {
+            const uint32_t was = path->leaf;
+
+            order_descend_to_insert(order, key, NULL, path);
+            FL_ASSERT(path->leaf == was);
         }
         if ((leaf->next == 0 || order->leaf_ascending == path->leaf) &&
             leaf_place(order, leaf, leaf_slots(leaf), key) == leaf->count) {

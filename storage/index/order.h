@@ -83,6 +83,7 @@ struct order_wait {
 _Static_assert(sizeof(struct order_wait) == 32, "two a line");
 
 struct order_path {
+    uint64_t shape, inner_shape; /* the order's when it was found */
     struct {
         uint32_t node;
         unsigned place;
@@ -115,8 +116,9 @@ struct order {
     unsigned height;         /* levels of inner nodes */
     uint32_t leaf_ascending; /* the last key to come to it came behind all others: split it full */
     uint64_t count;          /* slots in the tree */
-    uint64_t shape;          /* changes with every path that a node's coming changes */
-    struct arena placed;     /* a bit an entry id: it is in the tree */
+    uint64_t shape;          /* changes with every path that a node's coming or going changes */
+    uint64_t inner_shape; /* changes when inner nodes may have become choosier about their keys */
+    struct arena placed;  /* a bit an entry id: it is in the tree */
 
     pthread_mutex_t merge_lock;
     struct order_wait *ring;
@@ -297,12 +299,39 @@ inner_set_head(struct inner *inner, unsigned i, order_head head)
     inner->heads_low[i] = (uint64_t)head;
 }
 
+/* Are `len` bytes the same? A call of memcmp() costs more than the few bytes that prefixes have. */
+static inline bool
+bytes_same(const uint8_t *a, const uint8_t *b, unsigned len)
+{
+    if (len > 16) {
+        return memcmp(a, b, len) == 0;
+    }
+    if (len >= 8) {
+        return key_load8(a) == key_load8(b) && key_load8(a + len - 8) == key_load8(b + len - 8);
+    }
+    for (unsigned i = 0; i < len; i++) {
+        if (a[i] != b[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Does `key` begin with the prefix? */
+static inline bool
+order_prefix_holds(const uint8_t *prefix, unsigned prefix_len, const struct fl_key *key)
+{
+    return prefix_len == 0 || (prefix[0] == key->space && prefix_len <= key_len(key) &&
+                               bytes_same(prefix + 1, key->ptr, prefix_len - 1));
+}
+
 /* How many of the prefix's bytes `key` begins with; order < 0, > 0 if it differs there. */
 unsigned order_prefix_common(const uint8_t *prefix, unsigned prefix_len, const struct fl_key *key,
                              int *order_out);
 
-/* Under the exclusive lock: find the leaf for `key`, making every node on the way admit it; and put it there. Paths
- * must be of the present order->shape. `before` is the path of a key that is not above this one, or NULL. */
+/* Under the exclusive lock: find the leaf for `key`, making every node on the way admit it; and put it there. `before`
+ * is the path of a key that is not above this one, of the present shape, or NULL. A path may be of an older shape, but
+ * for inner_shape, as long as its leaf hasn't been split or dropped since. */
 void order_descend_to_insert(struct order *order, const struct fl_key *key,
                              const struct order_path *before, struct order_path *path);
 void order_insert(struct order *order, struct order_path *path, const struct fl_key *key,

@@ -123,10 +123,12 @@ leaf_place(const struct order *order, struct leaf *leaf, const uint64_t *slots,
 bool
 leaf_add(const struct order *order, struct leaf *leaf, const struct fl_key *key, uint32_t id)
 {
+    unsigned common = leaf->prefix_len;
     int difference;
-    const unsigned common =
-        order_prefix_common(leaf_prefix(leaf), leaf->prefix_len, key, &difference);
 
+    if (!order_prefix_holds(leaf_prefix(leaf), common, key)) {
+        common = order_prefix_common(leaf_prefix(leaf), common, key, &difference);
+    }
     if (leaf->count >= leaf_room(common)) {
         leaf_tidy(order, leaf);
         return false;

@@ -33,23 +33,24 @@ batch_sort_key(void *context, const struct sort_item *item, struct fl_key *key)
 }
 
 /* The key of an entry, whose record may have moved since it was sorted. One that can't be read any more goes
- * behind all others. */
-static struct fl_key
-batch_key(const struct order *order, const struct sort_item *item)
+ * behind all others: false. */
+static bool
+batch_key(const struct order *order, const struct sort_item *item, struct fl_key *key)
 {
     static const uint8_t highest[ORDER_PREFIX_MAX + 16] = {
         [0 ... ORDER_PREFIX_MAX + 15] = 0xff,
     };
     const struct order_wait *wait = batch_wait(order, item->aux);
-    struct fl_key key;
 
     if (wait->len > 0) {
-        return fl_key_in(wait->space, wait->bytes, wait->len);
+        *key = fl_key_in(wait->space, wait->bytes, wait->len);
+        return true;
     }
-    if (order_key(order, item->id, &key)) {
-        return key;
+    if (order_key(order, item->id, key)) {
+        return true;
     }
-    return fl_key_in(UINT8_MAX, highest, sizeof(highest));
+    *key = fl_key_in(UINT8_MAX, highest, sizeof(highest));
+    return false;
 }
 
 /* Make a batch of what waits, as far as it goes. An entry that has left already gives its id back here; one that
@@ -119,10 +120,10 @@ batch_insert(struct order *order, const struct sort_item *items, size_t count)
     struct fl_key keys[ORDER_SLICE];
     uint32_t ids[ORDER_SLICE];
     size_t n = 0;
+    bool ascending = true;
+    uint32_t split = 0;
 
     pthread_rwlock_wrlock(&order->lock);
-    const uint64_t shape = order->shape;
-
     for (size_t i = 0; i < count; i++) {
         /* Whether it has left is decided under the lock that is held here: see order_remove(). */
         if (entries_load(order->entries, items[i].id) == ENTRY_ABANDONED) {
@@ -130,11 +131,10 @@ batch_insert(struct order *order, const struct sort_item *items, size_t count)
             continue;
         }
         ids[n] = items[i].id;
-        keys[n] = batch_key(order, &items[i]);
         /* In order, but for damage. */
-        const bool after = n > 0 && key_compare(&keys[n - 1], &keys[n], 0) <= 0;
-
-        order_descend_to_insert(order, &keys[n], after ? &paths[n - 1] : NULL, &paths[n]);
+        ascending = batch_key(order, &items[i], &keys[n]) && ascending;
+        order_descend_to_insert(order, &keys[n], ascending && n > 0 ? &paths[n - 1] : NULL,
+                                &paths[n]);
         __builtin_prefetch(order_leaf(order, paths[n].leaf));
         batch_prefetch_inner(order, &paths[n]);
         n++;
@@ -145,10 +145,16 @@ batch_insert(struct order *order, const struct sort_item *items, size_t count)
         __builtin_prefetch(leaf_slots(leaf) + leaf->count);
     }
     for (size_t i = 0; i < n; i++) {
-        if (shape != order->shape) {
+        /* One before it may have split its leaf, or a node above it, which then admits what it held only: the way
+         * down has to be found again. */
+        const uint32_t leaf = paths[i].leaf;
+        const uint64_t shape = order->shape;
+
+        if (leaf == split || paths[i].inner_shape != order->inner_shape) {
             order_descend_to_insert(order, &keys[i], NULL, &paths[i]);
         }
         order_insert(order, &paths[i], &keys[i], ids[i]);
+        split = order->shape != shape ? leaf : split;
     }
     pthread_rwlock_unlock(&order->lock);
 }

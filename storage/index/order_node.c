@@ -101,24 +101,6 @@ key_head16(const struct fl_key *key, uint32_t skip)
     return (order_head)key_head8(key, skip) << 64 | key_head8(key, skip + 8);
 }
 
-/* Are `len` bytes the same? A call of memcmp() costs more than the few bytes that prefixes have. */
-static inline bool
-bytes_same(const uint8_t *a, const uint8_t *b, unsigned len)
-{
-    if (len > 16) {
-        return memcmp(a, b, len) == 0;
-    }
-    if (len >= 8) {
-        return key_load8(a) == key_load8(b) && key_load8(a + len - 8) == key_load8(b + len - 8);
-    }
-    for (unsigned i = 0; i < len; i++) {
-        if (a[i] != b[i]) {
-            return false;
-        }
-    }
-    return true;
-}
-
 unsigned
 order_prefix_common(const uint8_t *prefix, unsigned prefix_len, const struct fl_key *key,
                     int *order_out)
@@ -126,11 +108,7 @@ order_prefix_common(const uint8_t *prefix, unsigned prefix_len, const struct fl_
     const uint8_t *bytes = key->ptr;
 
     *order_out = 0;
-    if (prefix_len == 0) {
-        return 0;
-    }
-    if (prefix[0] == key->space && prefix_len <= key_len(key) &&
-        bytes_same(prefix + 1, bytes, prefix_len - 1)) {
+    if (order_prefix_holds(prefix, prefix_len, key)) {
         return prefix_len;
     }
     if (prefix[0] != key->space) {
@@ -161,37 +139,37 @@ head16_lengthen(const uint8_t *prefix, unsigned dropped, order_head head)
 }
 
 /* The first child behind `from` whose head is not below `head`; count if there is none. */
-static unsigned
+static inline unsigned
 inner_lower(const struct inner *inner, order_head head, unsigned from)
 {
     const uint64_t high = (uint64_t)(head >> 64);
-    const uint64_t *heads = inner->heads_high;
-    unsigned lo = from + 1;
-    unsigned n = inner->count - lo;
+    const uint64_t *base = &inner->heads_high[from + 1];
+    const uint64_t *end = &inner->heads_high[inner->count];
+    size_t n = (size_t)(end - base);
 
     if (from > 0) {
         /* Likely near: the steps double. */
-        for (unsigned step = 1; step < n; step *= 2) {
-            if (heads[lo + step - 1] >= high) {
+        for (size_t step = 4; step < n; step *= 2) {
+            if (base[step - 1] >= high) {
                 n = step;
                 break;
             }
-            lo += step;
+            base += step;
             n -= step;
         }
     }
     while (n > 0) {
-        const unsigned half = n / 2;
-        /* A multiplication, not a choice: the comparison's outcome can't be predicted. */
-        const unsigned below = heads[lo + half] < high;
+        const size_t half = (n + 1) / 2;
 
-        lo += below * (half + 1);
-        n = below * (n - half - 1) + (1 - below) * half;
+        /* A multiplication, not a choice: the comparison's outcome can't be predicted. */
+        base += (base[half - 1] < high) * half;
+        n -= half;
     }
-    while (lo < inner->count && heads[lo] == high && inner->heads_low[lo] < (uint64_t)head) {
-        lo++;
+    while (base < end && *base == high &&
+           inner->heads_low[base - inner->heads_high] < (uint64_t)head) {
+        base++;
     }
-    return lo;
+    return (unsigned)(base - inner->heads_high);
 }
 
 unsigned
@@ -200,11 +178,11 @@ inner_place(const struct order *order, const struct inner *inner, unsigned level
 {
     int difference;
 
-    order_prefix_common(inner->prefix, inner->prefix_len, key, &difference);
-    if (difference != 0) {
-        return difference < 0 ? 0 : inner->count - 1U;
+    if (order_prefix_holds(inner->prefix, inner->prefix_len, key)) {
+        return inner_place_within(order, inner, level, key, 0);
     }
-    return inner_place_within(order, inner, level, key, 0);
+    order_prefix_common(inner->prefix, inner->prefix_len, key, &difference);
+    return difference < 0 ? 0 : inner->count - 1U;
 }
 
 unsigned

@@ -94,34 +94,55 @@ sort_heap(const struct sorter *sorter, size_t begin, size_t end, uint32_t skip)
     }
 }
 
-/* Least significant byte first; bytes that are the same in all heads cost nothing. */
-static void
-sort_radix(struct sort_item *items, struct sort_item *scratch, size_t count)
+/* How many of the heads' first bytes it takes to tell nearly all of them apart; their counts by value. */
+static unsigned
+radix_depth(const struct sort_item *items, size_t count, size_t counts[8][256])
 {
-    size_t counts[8][256];
+    uint64_t told_apart = 1;
+    unsigned depth = 0;
+
+    while (depth < 8 && told_apart < 2 * count) {
+        size_t *row = counts[depth];
+        const unsigned shift = 56 - 8 * depth;
+        unsigned values = 0;
+
+        memset(row, 0, 256 * sizeof(row[0]));
+        for (size_t i = 0; i < count; i++) {
+            row[items[i].head >> shift & 255]++;
+        }
+        for (unsigned v = 0; v < 256; v++) {
+            values += row[v] > 0;
+        }
+        told_apart *= values;
+        depth++;
+    }
+    return depth;
+}
+
+/* Sort by the first `depth` bytes of the heads, the last of them first. */
+static void
+radix_passes(struct sort_item *items, struct sort_item *scratch, size_t count, unsigned depth,
+             size_t counts[8][256])
+{
     struct sort_item *from = items;
     struct sort_item *to = scratch;
 
-    memset(counts, 0, sizeof(counts));
-    for (size_t i = 0; i < count; i++) {
-        for (unsigned b = 0; b < 8; b++) {
-            counts[b][items[i].head >> (8 * b) & 255]++;
-        }
-    }
-    for (unsigned b = 0; b < 8; b++) {
-        if (counts[b][items[0].head >> (8 * b) & 255] == count) {
-            continue;
-        }
+    while (depth-- > 0) {
+        size_t *row = counts[depth];
+        const unsigned shift = 56 - 8 * depth;
         size_t place = 0;
 
-        for (unsigned d = 0; d < 256; d++) {
-            const size_t n = counts[b][d];
+        if (row[items[0].head >> shift & 255] == count) {
+            continue; /* the same in all */
+        }
+        for (unsigned v = 0; v < 256; v++) {
+            const size_t n = row[v];
 
-            counts[b][d] = place;
+            row[v] = place;
             place += n;
         }
         for (size_t i = 0; i < count; i++) {
-            to[counts[b][from[i].head >> (8 * b) & 255]++] = from[i];
+            to[row[from[i].head >> shift & 255]++] = from[i];
         }
         struct sort_item *swap = from;
 
@@ -130,6 +151,47 @@ sort_radix(struct sort_item *items, struct sort_item *scratch, size_t count)
     }
     if (from != items) {
         memcpy(items, from, count * sizeof(*items));
+    }
+}
+
+/* By all eight bytes. */
+static void
+sort_heads_fully(struct sort_item *items, struct sort_item *scratch, size_t count)
+{
+    size_t counts[8][256];
+
+    memset(counts, 0, sizeof(counts));
+    for (size_t i = 0; i < count; i++) {
+        for (unsigned b = 0; b < 8; b++) {
+            counts[b][items[i].head >> (56 - 8 * b) & 255]++;
+        }
+    }
+    radix_passes(items, scratch, count, 8, counts);
+}
+
+/* By radix for as many bytes as tell nearly all apart; what is left are short runs, for which insertion is best. */
+static void
+sort_heads(struct sort_item *items, struct sort_item *scratch, size_t count)
+{
+    size_t counts[8][256];
+    const unsigned depth = count > SORT_SMALL ? radix_depth(items, count, counts) : 0;
+    size_t moves = 16 * count;
+
+    radix_passes(items, scratch, count, depth, counts);
+    for (size_t i = 1; i < count; i++) {
+        const struct sort_item item = items[i];
+        size_t j = i;
+
+        for (; j > 0 && items[j - 1].head > item.head; j--) {
+            items[j] = items[j - 1];
+            if (moves-- == 0) {
+                /* Not short at all: heads that are alike in the main and differ far behind. */
+                items[j - 1] = item;
+                sort_heads_fully(items, scratch, count);
+                return;
+            }
+        }
+        items[j] = item;
     }
 }
 
@@ -159,7 +221,7 @@ sort_group_heads(const struct sorter *sorter, size_t begin, size_t end, uint32_t
             sorter->items[i].aux = common;
         }
     }
-    sort_radix(sorter->items + begin, sorter->scratch, end - begin);
+    sort_heads(sorter->items + begin, sorter->scratch, end - begin);
     return common;
 }
 
@@ -256,7 +318,7 @@ sort_headed_keys(struct sort_item *items, struct sort_item *scratch, size_t coun
         items[i].aux = skip;
     }
     if (count > 0) {
-        sort_radix(items, scratch, count);
+        sort_heads(items, scratch, count);
         sort_ties(&sorter, count, skip);
     }
 }
