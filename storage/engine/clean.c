@@ -92,11 +92,13 @@ victim_choose(struct engine *engine)
     const bool tight = !heap_has_room(engine->heap, 4);
     const uint64_t slack = GARBAGE_SEGMENTS_MIN * block_bytes;
     /* The less is cleaned the emptier the victims: leave dead what keeps the file, with all that isn't log, under 1.85
-     * times the live data; twice is what is promised. */
+     * times the live data; twice is what is promised. A small file is mostly other things: there the log's own share
+     * decides, and never so little that full segments would be copied round and round. */
     const uint64_t others = (uint64_t)OTHER_BLOCKS * block_bytes;
-    const uint64_t budget = live * 17 / 20 > others + slack ? live * 17 / 20 - others : slack;
+    const uint64_t least = slack + live * 9 / 20;
+    const uint64_t budget = live * 17 / 20 > others + least ? live * 17 / 20 - others : least;
 
-    atomic_store(&engine->pressure, choice.garbage > budget + live / 10 + slack);
+    atomic_store(&engine->pressure, choice.garbage > budget + live / 10 + 2 * slack);
     /* Many masks: the oldest segment is what they are kept for. If that one is blocked, copying others is vain. */
     if (choice.masks > choice.used / 5 && choice.masks > slack && choice.oldest != 0 &&
         choice.oldest_open == choice.open_min) {
