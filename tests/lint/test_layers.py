@@ -23,7 +23,7 @@ class Layers(planted.PlantedTest):
         "storage/api/api.c": '#include "storage/engine/native.h"\n',
         "client/include/faultline/client.h": "#include <faultline/status.h>\n",
         "proto/resp.h": '#include "base/fail.h"\n',
-        "server/ring.c": '#include <liburing.h>\n#include <faultline/faultline.h>\n#include "proto/resp.h"\n',
+        "server/ring_internal.h": '#include <liburing.h>\n#include <faultline/faultline.h>\n#include "proto/resp.h"\n',
         "tests/unit/test_log.c": '#include <cmocka.h>\n#include "storage/log/log.h"\n',
         "docs/examples/app.c": "#include <faultline/client.h>\n",
     }
