@@ -140,8 +140,8 @@ bool index_clear_spaces(struct index *index, uint8_t space_first, uint8_t space_
 
 /* ---- pins ---- */
 
-/* W. From now on versions visible at `lsn` are kept (several pins may have one LSN). `lsn` is that of a pin that exists,
- * or not below the LSN of any put so far. FL_NO_MEMORY. */
+/* W. From now on versions visible at `lsn` are kept (several pins may have one LSN). `lsn` is that of a pin that
+ * exists, or not below the LSN of any put so far. FL_NO_MEMORY. */
 FL_NODISCARD fl_status index_pin(struct index *index, uint64_t lsn);
 /* W. The opposite; reports what nobody sees any more. */
 void index_unpin(struct index *index, uint64_t lsn);
@@ -159,9 +159,9 @@ unsigned index_load_shard(const struct index *index, uint64_t hash);
 FL_NODISCARD fl_status index_load_put(struct index *index, uint64_t hash, struct fl_key key,
                                       index_loc loc, uint64_t lsn);
 /* Drop what `drop` says true to (range deletes, tombstones are dropped by themselves), then build the order with
- * `threads` threads (sort, then bottom-up), this one included. Every drop is reported dead, and so is a record whose key
- * can't be read any more. `drop` may be NULL; it is called from those threads, with media.context. After it the
- * index is in use. */
+ * `threads` threads (sort, then bottom-up), this one included. Every drop is reported dead, and so is a record
+ * whose key can't be read any more. `drop` may be NULL; it is called from those threads, with media.context. After
+ * it the index is in use. */
 FL_NODISCARD fl_status index_load_finish(struct index *index, unsigned threads,
                                          bool (*drop)(void *context, index_loc loc, uint64_t lsn,
                                                       struct fl_key key));
