@@ -131,6 +131,13 @@ driver_close(struct driver *driver)
     if (driver->store == NULL) {
         return;
     }
+    struct fl_stats stats = {.struct_bytes = sizeof(stats)};
+
+    fl_stats(driver->store, &stats);
+    driver->copied_bytes += stats.cleaner_copied_bytes_total;
+    driver->freed_blocks += stats.cleaner_freed_blocks_total;
+    driver->segment_changes += stats.segment_changes_total;
+    driver->expired += stats.expired_total;
     begin(driver, "close", NULL);
     driver->last = fl_close(driver->store);
     driver->store = NULL;

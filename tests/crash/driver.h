@@ -26,7 +26,9 @@ struct driver {
     fl_status last; /* of the last operation */
     bool wrong;     /* the running store showed something that it should not; `why` */
     char why[256];
-    unsigned no_space; /* how often */
+    /* How far it got, over all opens. */
+    unsigned no_space;
+    uint64_t copied_bytes, freed_blocks, segment_changes, expired;
 };
 
 struct driver_geometry {

@@ -35,6 +35,7 @@ struct level {
     const struct trace_mark *mark;
     uint32_t *picks;
     uint32_t picks_cap;
+    size_t from; /* points before it are left out */
 };
 
 /* ---- where we are ---- */
@@ -169,10 +170,11 @@ mark_hash(const struct trace_mark *mark)
 
 /* ---- choices ---- */
 
+/* All or nothing; one line alone or left out; the first lines or the last. */
 static uint64_t
 structured_count(const struct model *model)
 {
-    return 2 + 2 * (uint64_t)model->items_count + (model->lines > 1 ? 2 * (model->lines - 1) : 0);
+    return 2 + 2 * (uint64_t)model->lines + (model->lines > 1 ? 2 * (model->lines - 1) : 0);
 }
 
 /* How many states the point has here; *sampled: not all of them. */
@@ -197,17 +199,17 @@ picks_all(struct level *level, bool max)
     }
 }
 
-/* The first lines (or the last) are there, the others aren't. */
+/* The lines from `first` up to `end` are there and the others aren't, or the other way round. */
 static void
-picks_lines(struct level *level, uint64_t lines, bool first)
+picks_lines(struct level *level, uint64_t first, uint64_t end, bool there)
 {
-    uint32_t line = 0;
+    uint64_t line = 0;
 
     for (uint32_t i = 0; i < level->model.items_count; i++) {
         const struct model_item *item = &level->model.items[i];
 
         line += i > 0 && item->line != level->model.items[i - 1].line;
-        level->picks[i] = (first ? line < lines : line >= lines) ? item->choices - 1 : 0;
+        level->picks[i] = (line >= first && line < end) == there ? item->choices - 1 : 0;
     }
 }
 
@@ -250,19 +252,15 @@ picks_make(struct level *level, uint64_t n, bool sampled)
         return;
     }
     n -= 2;
-    if (n < 2 * (uint64_t)model->items_count) {
-        const bool only = n % 2 == 0;
-        const uint32_t i = (uint32_t)(n / 2);
-
-        picks_all(level, !only);
-        level->picks[i] = only ? model->items[i].choices - 1 : 0;
+    if (n < 2 * (uint64_t)model->lines) {
+        picks_lines(level, n / 2, n / 2 + 1, n % 2 == 0);
         return;
     }
-    n -= 2 * (uint64_t)model->items_count;
+    n -= 2 * (uint64_t)model->lines;
     const uint64_t by_line = model->lines > 1 ? 2 * (model->lines - 1) : 0;
 
     if (n < by_line) {
-        picks_lines(level, 1 + n / 2, n % 2 == 0);
+        picks_lines(level, 0, 1 + n / 2, n % 2 == 0);
     } else {
         picks_random(level, n - by_line);
     }
@@ -496,7 +494,7 @@ level_walk(struct explorer *x, struct level *level)
     bool changed = true; /* since the last moment */
 
     for (size_t at = 0; at <= trace->count; at++) {
-        if (level->mark != NULL && changed && is_moment(trace, at)) {
+        if (level->mark != NULL && changed && at >= level->from && is_moment(trace, at)) {
             if (!point_explore(x, level)) {
                 return false;
             }
@@ -518,6 +516,31 @@ level_walk(struct explorer *x, struct level *level)
     return true;
 }
 
+static void
+sites_note(struct explore_result *result, const struct trace *trace)
+{
+    for (size_t i = 0; i < trace->count; i++) {
+        const struct trace_event *event = &trace->events[i];
+
+        if (!event->is_mark && event->site < EXPLORE_SITES_MAX) {
+            result->met[event->site] |= (uint16_t)(1u << event->kind);
+        }
+    }
+}
+
+/* The first event in which two traces differ. */
+static size_t
+first_difference(const struct trace *a, const struct trace *b)
+{
+    size_t i = 0;
+
+    while (i < a->count && i < b->count &&
+           memcmp(&a->events[i], &b->events[i], sizeof(a->events[i])) == 0) {
+        i++;
+    }
+    return i;
+}
+
 static bool
 level_explore(struct explorer *x, const struct trace *trace, const uint8_t *bytes,
               const uint8_t *exists, uint64_t size_bytes)
@@ -530,6 +553,9 @@ level_explore(struct explorer *x, const struct trace *trace, const uint8_t *byte
     const struct trace mutated = mutation_apply(trace, config->mutation, config->site, &changed);
 
     level.trace = &mutated;
+    level.from = config->mutated_only && changed > 0 ? first_difference(trace, &mutated) : 0;
+    x->result->mutated += changed;
+    sites_note(x->result, trace);
     model_init(&level.model, &mutated, config->mode, size_bytes_max, config->plain);
     model_start(&level.model, bytes, exists, size_bytes);
     image_init(&level.image, config->mode, size_bytes_max);

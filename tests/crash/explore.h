@@ -5,6 +5,7 @@
 #include "tests/crash/check.h"
 #include "tests/crash/model.h"
 #include "tests/crash/mutate.h"
+#include "tests/crash/plant.h"
 
 struct explore_config {
     const char *name; /* for the line that replays */
@@ -17,11 +18,13 @@ struct explore_config {
     uint64_t again_every;   /* the same: recover, go on, and explore that */
     unsigned depth_max;     /* of "again" */
     uint64_t budget;        /* stop after so many states; 0: no limit */
+    bool mutated_only;      /* skip what comes before the first event that the mutation changed */
     enum mutation mutation; /* of the trace, and of those of recovery */
     uint16_t site;
+    enum plant_bug bug; /* set by who records and explores apart */
 };
 
-enum { EXPLORE_DEPTH_MAX = 4 };
+enum { EXPLORE_DEPTH_MAX = 4, EXPLORE_SITES_MAX = 128 };
 
 struct explore_place {
     size_t point;
@@ -34,7 +37,9 @@ struct explore_result {
     uint64_t images;                 /* different ones, recovered and judged */
     uint64_t usable, again;
     uint64_t points, points_truncated;
-    bool stopped; /* by the budget */
+    uint64_t mutated;                /* events that the mutation changed */
+    uint16_t met[EXPLORE_SITES_MAX]; /* per site: a bit for each kind of event that it caused */
+    bool stopped;                    /* by the budget */
     bool failed;
     char why[700];
     char replay[160];

@@ -96,6 +96,10 @@ main(int argc, char **argv)
     record_workload(&record, workload, config.mode, config.seed, NULL);
     printf("%s: %zu events, %u marks%s%s\n", workload->name, record.trace.count,
            record.trace.marks_count, record.wrong ? ", WRONG: " : "", record.why);
+    printf("segment changes %" PRIu64 ", copied %" PRIu64 " bytes, freed %" PRIu64
+           " blocks, expired %" PRIu64 ", no space %u\n",
+           record.segment_changes, record.copied_bytes, record.freed_blocks, record.expired,
+           record.no_space);
     const clock_t begin = clock();
 
     explore_trace(&config, &record.trace, places_count > 0 ? places : NULL, places_count, &result);

@@ -9,7 +9,7 @@ const char *
 mutation_name(enum mutation mutation)
 {
     static const char *const names[] = {
-        "none", "drop-flush", "first-line", "sink-flush", "drop-fence", "hoist-store",
+        "none", "drop-flush", "first-line", "sink-flush", "drop-fence", "hoist-store", "sync-part",
     };
 
     return (unsigned)mutation < MUTATIONS ? names[mutation] : "?";
@@ -116,6 +116,12 @@ mutate_at(struct trace *trace, size_t at, enum mutation mutation, size_t *change
         break;
     case MUTATION_HOIST_STORE:
         *changed += is(event, MEM_MAP_STORE) && hoist(trace, at);
+        break;
+    case MUTATION_SYNC_PART:
+        if (is(event, MEM_MAP_SYNC) && event->all) {
+            event->all = false;
+            (*changed)++;
+        }
         break;
     case MUTATION_NONE:
     case MUTATIONS:

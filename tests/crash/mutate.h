@@ -11,6 +11,7 @@ enum mutation {
     MUTATION_SINK_FLUSH,  /* it comes after the next fence */
     MUTATION_DROP_FENCE,  /* (staged: sync) made at the site */
     MUTATION_HOIST_STORE, /* the site's stores come before the fence before them */
+    MUTATION_SYNC_PART,   /* staged: a sync of everything covers only what was written with it */
     MUTATIONS,
 };
 

@@ -1,6 +1,7 @@
 #include "tests/crash/plant.h"
 
-#include "storage/log/log.h"
+#include "storage/engine/engine.h"
+#include "storage/log/log_layout.h"
 #include "tests/lib/rng.h"
 
 #include <inttypes.h>
@@ -73,12 +74,136 @@ plant_sites(void)
     return sites_count;
 }
 
+/* ---- bugs ---- */
+
+enum { BLOCK_MIN = 4096, ROOT_OFF = 1024, ROOT_STRIDE = 512, SEAL_OFF = 64, LINK_OFF = 72 };
+
+static enum plant_bug bug_now;
+static bool skip_drain;          /* the fence that is asked for now is left out */
+static uint8_t late_bytes[4096]; /* a write that waits for the next drain to have been made */
+static uint64_t late_off;
+static size_t late_len;
+
+void
+plant_bug_set(enum plant_bug bug)
+{
+    bug_now = bug;
+    late_len = 0;
+}
+
+const char *
+plant_bug_name(enum plant_bug bug)
+{
+    static const char *const names[] = {
+        "none",
+        "tombstones-forgotten",
+        "copies-younger",
+        "copies-not-drained",
+        "commit-late",
+        "punch-before-free",
+        "seal-skipped",
+        "link-skipped",
+        "link-torn",
+        "table-torn",
+        "root-in-place",
+        "clock-forgotten",
+        "blob-not-held",
+        "frame-unverified",
+        "frame-half",
+        "delete-not-logged",
+        "header-late",
+        "free-late",
+        "blob-table-late",
+    };
+
+    _Static_assert(sizeof(names) / sizeof(names[0]) == PLANT_BUGS, "a name for each");
+    return (unsigned)bug < PLANT_BUGS ? names[bug] : "?";
+}
+
+/* Keep a write back until the fence after it has been made. */
+static bool
+keep_back(uint64_t off, const void *src, size_t len)
+{
+    if (len > sizeof(late_bytes) || late_len > 0) {
+        return false;
+    }
+    memcpy(late_bytes, src, len);
+    late_off = off;
+    late_len = len;
+    return true;
+}
+
+static void
+write_late(struct pm *pm)
+{
+    const size_t len = late_len;
+
+    late_len = 0;
+    if (len > 0) {
+        __real_pm_write_nofence(pm, late_off, late_bytes, len);
+    }
+}
+
+static bool
+in_table(const struct pm *pm, uint64_t off)
+{
+    (void)pm;
+    return off >= BLOCK_MIN && off < 2 * (uint64_t)BLOCK_MIN;
+}
+
+/* True: the store was made otherwise, or not at all. */
+static bool
+store_bent(struct pm *pm, uint64_t off, uint64_t value)
+{
+    const bool in_segment = off >= 2 * (uint64_t)BLOCK_MIN;
+    const bool link = in_segment && off % BLOCK_MIN == LINK_OFF;
+    static uint32_t halves[2];
+
+    if ((bug_now == PLANT_SEAL_SKIPPED && in_segment && off % BLOCK_MIN == SEAL_OFF) ||
+        (bug_now == PLANT_LINK_SKIPPED && link)) {
+        return true;
+    }
+    if ((bug_now == PLANT_LINK_TORN && link) ||
+        (bug_now == PLANT_TABLE_TORN && in_table(pm, off))) {
+        memcpy(halves, &value, sizeof(value));
+        /* The upper half first: of the lower alone recovery makes a link to what was freed long ago. */
+        __real_pm_write_nofence(pm, off + sizeof(halves[0]), &halves[1], sizeof(halves[1]));
+        __real_pm_write_nofence(pm, off, &halves[0], sizeof(halves[0]));
+        return true;
+    }
+    return false;
+}
+
+static bool
+write_bent(struct pm *pm, uint64_t off, const void *src, size_t len)
+{
+    if (bug_now == PLANT_ROOT_IN_PLACE && off == ROOT_OFF + ROOT_STRIDE) {
+        __real_pm_write_nofence(pm, ROOT_OFF, src, len);
+        return true;
+    }
+    if (bug_now == PLANT_HEADER_LATE && off >= 2 * (uint64_t)BLOCK_MIN && off % BLOCK_MIN == 0) {
+        return keep_back(off, src, len);
+    }
+    if (bug_now == PLANT_FRAME_HALF && off >= 2 * (uint64_t)BLOCK_MIN && off % BLOCK_MIN >= 128 &&
+        len > PM_LINE_BYTES) {
+        const size_t first = len - PM_LINE_BYTES;
+
+        if (keep_back(off + first, (const uint8_t *)src + first, PM_LINE_BYTES)) {
+            __real_pm_write_nofence(pm, off, src, first);
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Each call is told to the recorder inside it, where plant_site() names it. */
 void
 __wrap_pm_write_nofence(struct pm *pm, uint64_t off, const void *src, size_t len)
 {
     site_enter(__builtin_return_address(0));
-    __real_pm_write_nofence(pm, off, src, len);
+    if (!write_bent(pm, off, src, len)) {
+        __real_pm_write_nofence(pm, off, src, len);
+    }
     site_now = 0;
 }
 
@@ -86,7 +211,9 @@ void
 __wrap_pm_store_u64_nofence(struct pm *pm, uint64_t off, uint64_t value)
 {
     site_enter(__builtin_return_address(0));
-    __real_pm_store_u64_nofence(pm, off, value);
+    if (!store_bent(pm, off, value)) {
+        __real_pm_store_u64_nofence(pm, off, value);
+    }
     site_now = 0;
 }
 
@@ -94,7 +221,9 @@ fl_status
 __wrap_pm_write_through_nofence(struct pm *pm, uint64_t off, const void *src, size_t len)
 {
     site_enter(__builtin_return_address(0));
-    const fl_status status = __real_pm_write_through_nofence(pm, off, src, len);
+    const bool kept =
+        bug_now == PLANT_BLOB_TABLE_LATE && off % BLOCK_MIN == 128 && keep_back(off, src, len);
+    const fl_status status = kept ? pm->failed : __real_pm_write_through_nofence(pm, off, src, len);
 
     site_now = 0;
     return status;
@@ -104,8 +233,9 @@ fl_status
 __wrap_pm_drain(struct pm *pm)
 {
     site_enter(__builtin_return_address(0));
-    const fl_status status = __real_pm_drain(pm);
+    const fl_status status = skip_drain ? pm->failed : __real_pm_drain(pm);
 
+    write_late(pm);
     site_now = 0;
     return status;
 }
@@ -114,7 +244,7 @@ fl_status
 __wrap_pm_drain_all(struct pm *pm)
 {
     site_enter(__builtin_return_address(0));
-    const fl_status status = __real_pm_drain_all(pm);
+    const fl_status status = skip_drain ? pm->failed : __real_pm_drain_all(pm);
 
     site_now = 0;
     return status;
@@ -126,6 +256,109 @@ __wrap_pm_handoff(struct pm *pm)
     site_enter(__builtin_return_address(0));
     __real_pm_handoff(pm);
     site_now = 0;
+}
+
+/* ---- calls between the modules ---- */
+
+uint64_t __real_log_open_lsn_min(const struct log *log, uint32_t except, uint64_t *next);
+uint64_t __wrap_log_open_lsn_min(const struct log *log, uint32_t except, uint64_t *next);
+uint64_t __real_log_frame_add(struct log *log, enum log_head_id id, struct log_record *record,
+                              uint64_t *lsn);
+uint64_t __wrap_log_frame_add(struct log *log, enum log_head_id id, struct log_record *record,
+                              uint64_t *lsn);
+fl_status __real_log_frame_commit(struct log *log, enum log_head_id id, bool all);
+fl_status __wrap_log_frame_commit(struct log *log, enum log_head_id id, bool all);
+fl_status __real_log_segment_free(struct log *log, struct pm *pm, uint32_t block);
+fl_status __wrap_log_segment_free(struct log *log, struct pm *pm, uint32_t block);
+fl_status __real_heap_clock_put(struct heap *heap, struct pm *pm, uint64_t ms);
+fl_status __wrap_heap_clock_put(struct heap *heap, struct pm *pm, uint64_t ms);
+bool __real_engine_blob_hold(struct engine *engine, const struct log_blob_ref *ref);
+bool __wrap_engine_blob_hold(struct engine *engine, const struct log_blob_ref *ref);
+size_t __real_log_frame_decode(const uint8_t *src, size_t cap, struct log_seed seed,
+                               struct log_batch *batch);
+size_t __wrap_log_frame_decode(const uint8_t *src, size_t cap, struct log_seed seed,
+                               struct log_batch *batch);
+
+uint64_t
+__wrap_log_open_lsn_min(const struct log *log, uint32_t except, uint64_t *next)
+{
+    const uint64_t lsn = __real_log_open_lsn_min(log, except, next);
+
+    if (bug_now != PLANT_TOMBSTONES_FORGOTTEN) {
+        return lsn;
+    }
+    if (next != NULL) {
+        *next = UINT64_MAX;
+    }
+    return UINT64_MAX;
+}
+
+static bool delete_now; /* the frame being built has a delete */
+
+uint64_t
+__wrap_log_frame_add(struct log *log, enum log_head_id id, struct log_record *record, uint64_t *lsn)
+{
+    if (bug_now == PLANT_COPIES_YOUNGER && id == LOG_HEAD_CLEANER) {
+        record->lsn_explicit = false;
+    }
+    delete_now = record->kind == LOG_KIND_DELETE;
+    return __real_log_frame_add(log, id, record, lsn);
+}
+
+fl_status
+__wrap_log_frame_commit(struct log *log, enum log_head_id id, bool all)
+{
+    skip_drain = (bug_now == PLANT_COPIES_NOT_DRAINED && id == LOG_HEAD_CLEANER) ||
+                 (bug_now == PLANT_COMMIT_LATE && id == LOG_HEAD_MAIN) ||
+                 (bug_now == PLANT_DELETE_NOT_LOGGED && delete_now);
+    const fl_status status = __real_log_frame_commit(log, id, all);
+
+    skip_drain = false;
+    return status;
+}
+
+fl_status
+__wrap_log_segment_free(struct log *log, struct pm *pm, uint32_t block)
+{
+    struct heap *heap = log_heap(log);
+    const uint64_t block_bytes = heap_geometry(heap)->block_bytes;
+
+    if (bug_now == PLANT_PUNCH_BEFORE_FREE) {
+        (void)!nosync_punch(heap_map(heap), block * block_bytes,
+                            log_segment_of(log, block)->blocks * block_bytes);
+    }
+    skip_drain = bug_now == PLANT_FREE_LATE;
+    const fl_status status = __real_log_segment_free(log, pm, block);
+
+    skip_drain = false;
+    return status;
+}
+
+fl_status
+__wrap_heap_clock_put(struct heap *heap, struct pm *pm, uint64_t ms)
+{
+    return bug_now == PLANT_CLOCK_FORGOTTEN ? FL_OK : __real_heap_clock_put(heap, pm, ms);
+}
+
+bool
+__wrap_engine_blob_hold(struct engine *engine, const struct log_blob_ref *ref)
+{
+    return bug_now == PLANT_BLOB_NOT_HELD || __real_engine_blob_hold(engine, ref);
+}
+
+size_t
+__wrap_log_frame_decode(const uint8_t *src, size_t cap, struct log_seed seed,
+                        struct log_batch *batch)
+{
+    struct log_record record;
+
+    if (bug_now == PLANT_FRAME_UNVERIFIED && cap >= LOG_RECORD_BYTES &&
+        src[5] >> 4 != LOG_KIND_BATCH) {
+        *batch = (struct log_batch){0, 0};
+        return log_record_decode(src, cap, seed, false, &record) && !record.batched ? record.bytes
+                                                                                    : 0;
+    }
+    return __real_log_frame_decode(src, cap, seed, batch);
 }
 
 static void (*before_copying)(void *context);

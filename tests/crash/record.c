@@ -41,6 +41,10 @@ record_workload(struct record *record, const struct workload *workload, enum pm_
     record->wrong = driver.wrong;
     memcpy(record->why, driver.why, sizeof(record->why));
     record->no_space = driver.no_space;
+    record->copied_bytes = driver.copied_bytes;
+    record->freed_blocks = driver.freed_blocks;
+    record->segment_changes = driver.segment_changes;
+    record->expired = driver.expired;
     mem_map_destroy(mem);
 }
 

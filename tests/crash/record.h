@@ -10,6 +10,7 @@ struct record {
     bool wrong; /* the run itself went wrong; `why` */
     char why[256];
     unsigned no_space;
+    uint64_t copied_bytes, freed_blocks, segment_changes, expired;
 };
 
 /* Kinds: PM_HOOKED, PM_STAGED. `failure`: NULL, or a call of the mapping that fails. */

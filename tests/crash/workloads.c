@@ -107,30 +107,59 @@ run_blobs(struct driver *d, uint64_t seed)
     driver_close(d);
 }
 
-/* Overwrites until segments are cleaned, freed, punched and used again; tombstones that lose what they hid. */
+/* Overwrites until segments are cleaned, freed, punched and used again; tombstones that lose what they hid. What stays is
+ * spread thinly, so that it is copied. */
 static void
 run_cleaner(struct driver *d, uint64_t seed)
 {
     (void)seed;
-    driver_put(d, 0, "kept", 30);
-    driver_put(d, 0, "gone", 30);
-    for (unsigned i = 0; i < 70; i++) {
+    driver_put(d, 0, "gone", 8);
+    for (unsigned i = 0; i < 40; i++) {
         char key[8];
 
-        (void)snprintf(key, sizeof(key), "c%u", i % 4);
-        driver_put(d, 0, key, 480);
-        if (i == 20) {
+        if (i % 8 == 0) {
+            (void)snprintf(key, sizeof(key), "stays%u", i / 8);
+            driver_put(d, 0, key, 12);
+        }
+        if (i == 9) {
             driver_delete(d, 0, "gone");
         }
-        if (i % 10 == 9) {
-            driver_maintain(d, 2);
+        driver_put(d, 0, i % 2 == 0 ? "even" : "odd", 490);
+        if (i % 13 == 12) {
+            driver_maintain(d, 3);
         }
     }
     driver_maintain(d, 0);
-    driver_delete(d, 0, "c1");
+    driver_delete(d, 0, "stays1");
     reopen(d);
+    for (unsigned i = 0; i < 20; i++) {
+        driver_put(d, 0, "even", 490);
+    }
     driver_maintain(d, 0);
     driver_put(d, 0, "gone", 12);
+    driver_close(d);
+}
+
+/* A tombstone's segment is cleaned long before the segment of what it hides. */
+static void
+run_tombstones(struct driver *d, uint64_t seed)
+{
+    char key[8];
+
+    (void)seed;
+    driver_put(d, 0, "gone", 8);
+    for (unsigned i = 0; i < 7; i++) {
+        (void)snprintf(key, sizeof(key), "s%u", i);
+        driver_put(d, 0, key, 490);
+    }
+    driver_put(d, 0, "even", 490);
+    driver_delete(d, 0, "gone");
+    for (unsigned i = 0; i < 32; i++) {
+        driver_put(d, 0, i % 2 == 0 ? "even" : "odd", 490);
+    }
+    driver_maintain(d, 0);
+    reopen(d);
+    driver_maintain(d, 0);
     driver_close(d);
 }
 
@@ -314,10 +343,11 @@ const struct workload workloads[] = {
     {"points", {4096, 16, 1}, run_points},     {"values", {4096, 16, 1}, run_values},
     {"segments", {4096, 24, 1}, run_segments}, {"batches", {4096, 32, 1}, run_batches},
     {"blobs", {4096, 32, 1}, run_blobs},       {"blobs8k", {8192, 32, 1}, run_blobs},
-    {"cleaner", {4096, 32, 1}, run_cleaner},   {"spaces", {4096, 32, 1}, run_spaces},
-    {"expiry", {4096, 32, 1}, run_expiry},     {"expired", {4096, 16, 1}, run_expired},
-    {"full", {4096, 12, 1}, run_full},         {"reopen", {4096, 16, 0}, run_reopen},
-    {"groups", {4096, 256, 1}, run_groups},    {"random", {4096, 40, 1}, run_random},
+    {"cleaner", {4096, 24, 1}, run_cleaner},   {"tombstones", {4096, 24, 1}, run_tombstones},
+    {"spaces", {4096, 32, 1}, run_spaces},     {"expiry", {4096, 32, 1}, run_expiry},
+    {"expired", {4096, 16, 1}, run_expired},   {"full", {4096, 12, 1}, run_full},
+    {"reopen", {4096, 16, 0}, run_reopen},     {"groups", {4096, 256, 1}, run_groups},
+    {"random", {4096, 40, 1}, run_random},
 };
 const unsigned workloads_count = sizeof(workloads) / sizeof(workloads[0]);
 
