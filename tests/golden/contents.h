@@ -55,6 +55,9 @@ void contents_options(struct contents *contents, struct fl_options *options);
 /* Run the parts, in the order of their bits. Ends the program if the store refuses. */
 void contents_write(struct contents *contents, unsigned parts, uint64_t seed);
 
+/* All the background work there is. Ends the program if it has no end. */
+void contents_maintain(struct fl_store *store);
+
 /* One more put of key `i` of space 0, by itself. */
 void contents_put(struct contents *contents, unsigned space, unsigned i, uint32_t len);
 

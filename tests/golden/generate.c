@@ -1,4 +1,4 @@
-/* Makes the images that are checked in: golden ones (tests/golden/images, to be compressed with xz) and the corpus of the image
+/* Makes the images that are checked in: golden ones (tests/golden/images, to be compressed with gzip -9n) and the corpus of the image
  * fuzzer (tests/fuzz/image/corpus). Not a test, and not run by one: it is run by hand when a new kind of image is wanted,
  * never to make an old one fit new code. Contents come from fixed seeds; nonces and the store's uuid are new each time.
  *
@@ -120,8 +120,7 @@ write_cleaned(struct fl_store *store)
     for (int i = 0; i < 60; i++) {
         put_one(store, 0, i % 2 == 0 ? "over" : "again", 400, 0);
     }
-    while (fl_maintain(store) == FL_OK) {
-    }
+    contents_maintain(store);
 }
 
 static void

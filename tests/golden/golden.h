@@ -5,7 +5,7 @@
 #include "tests/golden/contents.h"
 
 struct golden {
-    const char *name; /* images/<name>.img.xz */
+    const char *name; /* images/<name>.img.gz */
     unsigned parts;
     uint64_t seed;
     bool closed;
