@@ -1,0 +1,222 @@
+/* Goal:   whatever a power cut leaves of a store, it opens, and holds what was acknowledged: in every crash state that the
+ *         model allows, at any step of every workload, in recovery too, on line-wise and on page-wise media.
+ * Method: explore.h over the workloads; where states are too many they are sampled with the seed that is printed.
+ *         FL_TEST_SEED changes it. A failure prints a line for crash_explore that goes to the very state.
+ *         With --nightly: more states, and random workloads by the dozen.
+ */
+#include "tests/crash/explore.h"
+#include "tests/crash/record.h"
+#include "tests/lib/rng.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <time.h>
+
+static bool nightly;
+static uint64_t seed_first;
+
+struct sums {
+    struct explore_result all;
+    clock_t begin;
+};
+
+static void
+sums_begin(struct sums *sums)
+{
+    memset(sums, 0, sizeof(*sums));
+    sums->begin = clock();
+}
+
+static void
+sums_add(struct sums *sums, const struct explore_result *result)
+{
+    sums->all.states += result->states;
+    sums->all.states_sampled += result->states_sampled;
+    sums->all.states_within += result->states_within;
+    sums->all.images += result->images;
+    sums->all.usable += result->usable;
+    sums->all.again += result->again;
+    sums->all.points += result->points;
+    sums->all.points_truncated += result->points_truncated;
+}
+
+static void
+print(const char *name, const struct explore_result *r)
+{
+    printf("%-12s %8" PRIu64 " states (%" PRIu64 " sampled, %" PRIu64 " in recovery), %" PRIu64
+           " images, %" PRIu64 " used on, %" PRIu64 " explored again, %" PRIu64
+           " moments (%" PRIu64 " not exhausted)\n",
+           name, r->states, r->states_sampled, r->states_within, r->images, r->usable, r->again,
+           r->points, r->points_truncated);
+    (void)fflush(stdout);
+}
+
+static void
+sums_print(const struct sums *sums, const char *what)
+{
+    const double seconds = (double)(clock() - sums->begin) / CLOCKS_PER_SEC;
+
+    print(what, &sums->all);
+    printf("%-12s %.1f s of CPU, %.0f states/s, 0 violations\n", "", seconds,
+           (double)sums->all.states / seconds);
+}
+
+static void
+explore(const struct workload *workload, enum pm_mode mode, uint64_t seed, struct sums *sums)
+{
+    const struct explore_config config = {
+        .name = workload->name,
+        .geometry = workload->geometry,
+        .mode = mode,
+        .seed = seed,
+        .states_max = nightly ? 4096 : 64,
+        .usable_every = nightly ? 16 : 48,
+        .again_every = nightly ? 200 : 600,
+        .depth_max = nightly ? 2 : 1,
+        /* Big images cost more each; sampled thinner in the gate. */
+        .budget = nightly ? 400000 : strcmp(workload->name, "groups") == 0 ? 600 : 0,
+    };
+    struct explore_result result;
+    struct record record;
+
+    record_workload(&record, workload, mode, seed, NULL);
+    if (record.wrong) {
+        fail_msg("%s, seed %" PRIu64 ": the run itself: %s", workload->name, seed, record.why);
+    }
+    explore_trace(&config, &record.trace, NULL, 0, &result);
+    record_deinit(&record);
+    print(workload->name, &result);
+    sums_add(sums, &result);
+    if (result.failed) {
+        fail_msg("%s\nreplay: crash_explore %s%s", result.why, result.replay,
+                 mode == PM_STAGED ? " --page" : "");
+    }
+}
+
+static void
+explore_all(enum pm_mode mode, const char *what)
+{
+    struct sums sums;
+
+    sums_begin(&sums);
+    for (unsigned i = 0; i < workloads_count; i++) {
+        const unsigned rounds = nightly && strcmp(workloads[i].name, "random") == 0 ? 24 : 1;
+
+        for (unsigned round = 0; round < rounds; round++) {
+            explore(&workloads[i], mode, seed_first + round, &sums);
+        }
+    }
+    sums_print(&sums, what);
+}
+
+static void
+lines_any_subset_recovers(void **state)
+{
+    (void)state;
+    explore_all(PM_HOOKED, "lines");
+}
+
+static void
+sectors_any_subset_recovers(void **state)
+{
+    (void)state;
+    explore_all(PM_STAGED, "sectors");
+}
+
+/* Small enough that nothing is sampled: every subset of words at every moment. */
+static void
+words_all_subsets_recover(void **state)
+{
+    static const char *const names[] = {"points", "reopen", "expired"};
+    struct sums sums;
+
+    (void)state;
+    sums_begin(&sums);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const struct workload *workload = workload_find(names[i]);
+        const struct explore_config config = {
+            .name = workload->name,
+            .geometry = workload->geometry,
+            .mode = PM_HOOKED,
+            .seed = seed_first,
+            .states_max = 1 << 16,
+            .usable_every = 200,
+        };
+        struct explore_result result;
+        struct record record;
+
+        record_workload(&record, workload, PM_HOOKED, seed_first, NULL);
+        explore_trace(&config, &record.trace, NULL, 0, &result);
+        record_deinit(&record);
+        print(workload->name, &result);
+        sums_add(&sums, &result);
+        if (result.failed) {
+            fail_msg("%s\nreplay: crash_explore %s", result.why, result.replay);
+        }
+        assert_int_equal(result.points_truncated, 0);
+    }
+    sums_print(&sums, "exhaustive");
+}
+
+/* What the workloads are for; a change of heuristics must not empty them unseen. */
+static void
+workloads_reach_what_they_are_for(void **state)
+{
+    static const struct {
+        const char *name;
+        bool copies, frees, changes, expires, fills;
+    } claims[] = {
+        {"segments", false, false, true, false, false},
+        {"batches", false, true, true, false, false},
+        {"blobs", false, true, false, false, false},
+        {"cleaner", true, true, true, false, false},
+        {"tombstones", true, true, true, false, false},
+        {"spaces", true, true, true, false, false},
+        {"expiry", true, true, true, true, false},
+        {"full", false, true, true, false, true},
+        {"groups", false, true, false, false, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(claims) / sizeof(claims[0]); i++) {
+        struct record record;
+
+        record_workload(&record, workload_find(claims[i].name), PM_HOOKED, seed_first, NULL);
+        print_message("%s: %" PRIu64 " segment changes, %" PRIu64 " bytes copied, %" PRIu64
+                      " blocks freed, %" PRIu64 " expired, %u times full\n",
+                      claims[i].name, record.segment_changes, record.copied_bytes,
+                      record.freed_blocks, record.expired, record.no_space);
+        assert_false(record.wrong);
+        assert_true(!claims[i].copies || record.copied_bytes > 0);
+        assert_true(!claims[i].frees || record.freed_blocks > 0);
+        assert_true(!claims[i].changes || record.segment_changes > 2);
+        assert_true(!claims[i].expires || record.expired > 0);
+        assert_true(!claims[i].fills || record.no_space > 0);
+        record_deinit(&record);
+    }
+}
+
+int
+main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(workloads_reach_what_they_are_for),
+        cmocka_unit_test(words_all_subsets_recover),
+        cmocka_unit_test(sectors_any_subset_recovers),
+        cmocka_unit_test(lines_any_subset_recovers),
+    };
+
+    nightly = argc > 1 && strcmp(argv[1], "--nightly") == 0;
+    seed_first = rng_seeded(1).state;
+    explore_settle_process();
+    explore_catch_signals();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
