@@ -74,7 +74,11 @@ find(void *context)
     struct engine *engine = r->engine;
 
     if (!index_find(engine->index, r->hash, r->key, r->at_lsn, r->loc)) {
-        r->status = FL_NOT_FOUND;
+        /* The record that should have the key may have been damaged since it was read at open. */
+        r->status = *r->loc == 0
+                        ? FL_OK
+                        : log_decode(engine->log, *r->loc & INDEX_LOC_OFF_MASK, true, r->record);
+        r->status = r->status == FL_OK ? FL_NOT_FOUND : r->status;
         return;
     }
     r->status =

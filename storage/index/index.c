@@ -130,18 +130,14 @@ index_find(const struct index *index, uint64_t hash, struct fl_key key, uint64_t
            index_loc *loc)
 {
     const struct index_state *state = index_state(index);
-    struct index_search search = {index, state, &key, 0};
+    struct index_search search = {index, state, &key, 0, 0};
 
     if (hash_find(&state->hash, hash, index_search_match, &search) == 0) {
+        *loc = search.doubt;
         return false;
     }
-    const index_loc found = index_visible(index, search.word, at_lsn);
-
-    if (found == 0) {
-        return false;
-    }
-    *loc = found;
-    return true;
+    *loc = index_visible(index, search.word, at_lsn);
+    return *loc != 0;
 }
 
 static bool
@@ -305,7 +301,7 @@ bool
 index_names(const struct index *index, uint64_t hash, struct fl_key key, index_loc loc)
 {
     const struct index_state *state = index_state(index);
-    struct index_search search = {index, state, &key, 0};
+    struct index_search search = {index, state, &key, 0, 0};
 
     if (hash_find(&state->hash, hash, index_search_match, &search) == 0) {
         return false;

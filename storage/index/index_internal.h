@@ -79,12 +79,14 @@ index_same_place(index_loc a, index_loc b)
     return ((a ^ b) & INDEX_LOC_OFF_MASK) == 0;
 }
 
-/* A search for a key; `word` is the entry's as it was when its key was compared. */
+/* A search for a key; `word` is the entry's as it was when its key was compared. `doubt` is the place of a record that has
+ * the key's tag, but not the key. */
 struct index_search {
     const struct index *index;
     const struct index_state *state;
     const struct fl_key *key;
     uint64_t word;
+    index_loc doubt;
 };
 
 static inline bool
@@ -95,7 +97,11 @@ index_search_match(void *context, uint32_t id)
     const index_loc loc = entry_key_loc(word);
     struct fl_key key;
 
-    if (loc == 0 || !index_key_at(search->index, loc, &key) || !key_equal(&key, search->key)) {
+    if (loc == 0) {
+        return false;
+    }
+    if (!index_key_at(search->index, loc, &key) || !key_equal(&key, search->key)) {
+        search->doubt = loc;
         return false;
     }
     search->word = word;

@@ -86,7 +86,7 @@ index_load_put(struct index *index, uint64_t hash, struct fl_key key, index_loc 
 {
     struct index_load_shard *shard = &index->load->shard[index_load_shard(index, hash)];
     struct index_state *state = index_state(index);
-    struct index_search search = {index, state, &key, 0};
+    struct index_search search = {index, state, &key, 0, 0};
     const uint32_t id = hash_find(&shard->hash, hash, index_search_match, &search);
 
     shard->lsn_max = lsn > shard->lsn_max ? lsn : shard->lsn_max;

@@ -30,7 +30,7 @@ static uint32_t
 index_lookup(const struct index *index, uint64_t hash, const struct fl_key *key, uint64_t *word)
 {
     const struct index_state *state = index_state(index);
-    struct index_search search = {index, state, key, 0};
+    struct index_search search = {index, state, key, 0, 0};
     const uint32_t id = hash_find(&state->hash, hash, index_search_match, &search);
 
     *word = search.word;

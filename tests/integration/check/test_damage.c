@@ -329,12 +329,49 @@ damage_of_a_killed_store_serves_nothing_wrong(void **state)
     check_all(&subject, ALL, false);
 }
 
+/* Media goes bad under an open store: the key that lives there says so, the others are served. */
+static void
+damage_while_serving_is_told_by_the_key_that_it_hit(void **state)
+{
+    static struct subject s;
+    struct fl_store *store = NULL;
+    uint8_t *bytes = NULL;
+
+    (void)state;
+    subject_create(&s, ALL, true);
+    assert_int_equal(open_image(&s, 0, &store), FL_OK);
+    bytes = mem_map_bytes(s.mem);
+    for (unsigned space = 0; space < CONTENTS_SPACES; space++) {
+        for (unsigned i = 0; i < CONTENTS_KEYS; i++) {
+            const struct contents_entry *entry = &s.contents.entries[space][i];
+            const struct place *place = &s.places[space][i];
+
+            for (uint64_t off = place->from; off < place->to; off += off % 7 + 1) {
+                const struct harm harm = {off, 1, "flipped under way"};
+
+                bytes[off] ^= 0x24;
+                const enum contents_answer answer =
+                    contents_ask(store, space, i, entry, s.contents.now_ms);
+
+                if (answer != CONTENTS_CORRUPT) {
+                    blame(&s, harm, "open", space, i, answer);
+                }
+                bytes[off] ^= 0x24;
+            }
+        }
+    }
+    compare_served(&s, store, (struct harm){0, 0, "none"}, "open");
+    assert_int_equal(fl_close(store), FL_OK);
+    subject_destroy(&s);
+}
+
 int
 main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(damage_of_a_closed_store_serves_nothing_wrong),
         cmocka_unit_test(damage_of_a_killed_store_serves_nothing_wrong),
+        cmocka_unit_test(damage_while_serving_is_told_by_the_key_that_it_hit),
     };
 
     thorough = argc == 2 && strcmp(argv[1], "--all") == 0;
