@@ -340,7 +340,8 @@ hash_exists(uint64_t page)
 }
 
 static void
-item_add(struct model *model, int kind, uint32_t index, uint32_t choices, uint32_t line)
+item_add(struct model *model, enum model_item_kind kind, uint32_t index, uint32_t choices,
+         uint32_t line)
 {
     if (model->items_count == model->items_cap) {
         model->items = grown(model->items, &model->items_cap, sizeof(model->items[0]));

@@ -23,9 +23,11 @@ struct model_pend {
     uint8_t *values; /* count of unit_bytes each */
 };
 
+enum model_item_kind { MODEL_UNIT, MODEL_PUNCH, MODEL_LOST };
+
 /* One thing that may have gone one way or another. */
 struct model_item {
-    enum { MODEL_UNIT, MODEL_PUNCH, MODEL_LOST } kind;
+    enum model_item_kind kind;
     uint32_t index;   /* pend, page */
     uint32_t choices; /* 0: as in base */
     uint32_t line;    /* what it goes with, ascending */
