@@ -248,6 +248,7 @@ heap_ahead_stop(struct heap *heap)
     pthread_mutex_lock(&heap->lock);
     heap->stop = true;
     pthread_cond_broadcast(&heap->ahead_cond);
+    pthread_cond_broadcast(&heap->ready_cond);
     pthread_mutex_unlock(&heap->lock);
     pthread_join(heap->thread, NULL);
     heap->thread_runs = false;
@@ -324,6 +325,34 @@ heap_untake(struct heap *heap, uint32_t block, uint32_t count)
         }
     }
     pthread_mutex_unlock(&heap->lock);
+}
+
+bool
+heap_make_room(struct heap *heap, uint32_t blocks)
+{
+    const uint64_t reserve = heap->options.reserve_blocks;
+    const uint64_t target = ready_target(heap);
+    const uint64_t ahead = target > reserve ? target - reserve : 0;
+    const uint64_t sure = reserve + (blocks < ahead ? blocks : ahead);
+
+    pthread_mutex_lock(&heap->lock);
+    while (heap->ready_count < sure) {
+        if (!heap->thread_runs) {
+            if (ahead_one(heap) != FL_OK) {
+                break;
+            }
+            continue;
+        }
+        pthread_cond_signal(&heap->ahead_cond);
+        if (heap->growth_failed || heap->stop) {
+            break;
+        }
+        pthread_cond_wait(&heap->ready_cond, &heap->lock);
+    }
+    const bool made = heap->ready_count >= sure;
+
+    pthread_mutex_unlock(&heap->lock);
+    return made && heap_has_room(heap, blocks);
 }
 
 bool

@@ -308,6 +308,14 @@ heap_entry_get(const struct heap *heap, uint32_t block)
     return entry;
 }
 
+struct heap_note
+heap_note_get(const struct heap *heap, uint32_t block)
+{
+    const uint8_t *note = heap->media->base + entry_off(heap, block) + HEAP_NOTE_OFF;
+
+    return (struct heap_note){bytes_get_le64(note), bytes_get_le64(note + sizeof(uint64_t))};
+}
+
 static void
 entry_store_nofence(struct heap *heap, struct pm *pm, uint32_t block, struct heap_entry entry)
 {
@@ -317,11 +325,12 @@ entry_store_nofence(struct heap *heap, struct pm *pm, uint32_t block, struct hea
 
 void
 heap_own_begin_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_t count,
-                       enum heap_state state, uint8_t head, uint32_t *generation)
+                       struct heap_entry as, struct heap_note note, uint32_t *generation)
 {
+    const uint64_t note_off = entry_off(heap, block) + HEAP_NOTE_OFF;
     uint32_t gen = 0;
 
-    FL_ASSERT(count > 0 && state != HEAP_FREE);
+    FL_ASSERT(count > 0 && as.state != HEAP_FREE);
     pthread_mutex_lock(&heap->lock);
     for (uint32_t i = 0; i < count; i++) {
         gen = gen > heap->blocks[block + i].generation ? gen : heap->blocks[block + i].generation;
@@ -332,17 +341,19 @@ heap_own_begin_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_
 
         FL_ASSERT(b->use == HEAP_USE_TAKEN);
         b->use = HEAP_USE_OWNED;
-        b->state = (uint8_t)(i == 0 ? state : HEAP_CONT);
-        b->head = head;
+        b->state = (uint8_t)(i == 0 ? as.state : HEAP_CONT);
+        b->head = as.head;
         b->generation = gen;
     }
     heap->owned_count += count;
     pthread_mutex_unlock(&heap->lock);
     *generation = gen;
+    pm_store_u64_nofence(pm, note_off, note.nonce);
+    pm_store_u64_nofence(pm, note_off + sizeof(uint64_t), note.base_lsn);
     for (uint32_t i = 1; i < count; i++) {
         entry_store_nofence(
             heap, pm, block + i,
-            (struct heap_entry){.state = HEAP_CONT, .generation = gen, .head = head});
+            (struct heap_entry){.state = HEAP_CONT, .generation = gen, .head = as.head});
     }
 }
 

@@ -113,11 +113,17 @@ FL_NODISCARD fl_status heap_take(struct heap *heap, uint32_t count, enum heap_cl
 /* Give back taken blocks that were not owned and not written to. */
 void heap_untake(struct heap *heap, uint32_t block, uint32_t count);
 
-/* Own taken blocks, with a new generation, in two steps. Begin writes the words of the blocks behind the first. Then
+/* What an owner keeps beside its first block's word. */
+struct heap_note {
+    uint64_t nonce, base_lsn;
+};
+struct heap_note heap_note_get(const struct heap *heap, uint32_t block);
+
+/* Own taken blocks, with a new generation, in two steps. Begin writes note and words of the blocks behind the first. Then
  * the caller writes what the first block must show (a segment's header) and drains: debt. End writes the first block's
  * word, which says that all this is there. Debt: a drain of `pm`. */
 void heap_own_begin_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_t count,
-                            enum heap_state state, uint8_t head, uint32_t *generation);
+                            struct heap_entry as, struct heap_note note, uint32_t *generation);
 void heap_own_end_nofence(struct heap *heap, struct pm *pm, uint32_t block);
 /* Write the words: free; of several blocks the first one's first. Debt: a drain of `pm`, then heap_recycle() when no
  * reader is left. FL_IO. */
@@ -135,6 +141,11 @@ FL_NODISCARD fl_status heap_ahead_step(struct heap *heap);
 /* Can `bytes` of normal claims still be met from blocks that are ready, free or can be grown? A hint that errs on the
  * side of no once growth has failed. */
 bool heap_has_room(struct heap *heap, uint32_t blocks);
+
+/* The same to promise by: what the file system will give is not known before it has, so as many of `blocks` as are kept
+ * ahead must be ready, beside the reserve. Waits while the thread makes them, or makes them. Who was promised room takes
+ * it by HEAP_RESERVE, should the cleaner have needed a block meanwhile. */
+bool heap_make_room(struct heap *heap, uint32_t blocks);
 
 void heap_root_get(const struct heap *heap, struct heap_root *root);
 /* Durable on return. The sequence is counted here. */

@@ -9,7 +9,8 @@
  * Segment table: one 32-byte entry a block. Group g is the blocks [g x G, (g + 1) x G), G = block_bytes / 32; its
  * entries fill its table block: block 1 for group 0, block g x G for the others.
  *   entry  0  state word: generation 32 | state 4 | head 8 | 0 4 | check 16, changed by one 8-byte store
- *          8  24 bytes kept for the checkpointer (base LSN, live bytes), zero in version 1
+ *          8  note: 16 bytes of the owner's (a segment's nonce and base LSN, for salvage if its header is lost)
+ *         24  8 bytes kept for the checkpointer, zero in version 1
  * An entry that was never written is all zeros: free, generation 0. Blocks 0, 1 and the table blocks say META; the
  * generation of block 1 is the number of table blocks, which are made in order: a file cut short before one of them
  * shows.
@@ -30,6 +31,7 @@ enum {
     HEAP_ROOT_OFF = 1024,
     HEAP_ROOT_STRIDE = 512,
     HEAP_ENTRY_BYTES = 32,
+    HEAP_NOTE_OFF = 8, /* in an entry */
     HEAP_BLOCK_BYTES_MIN = 4096,
     HEAP_BLOCK_BYTES_MAX = 1 << 30,
     HEAP_BLOCKS_MAX =

@@ -45,8 +45,11 @@ segment_begin_nofence(struct log *log, enum log_head_id id, uint32_t blocks, enu
     if (status != FL_OK) {
         return status;
     }
-    heap_own_begin_nofence(log->heap, &head->pm, block, blocks, HEAP_LOG, (uint8_t)id, &generation);
     const uint64_t base = atomic_fetch_add(&log->lsn_next, (uint64_t)blocks * log->block_bytes);
+    const struct heap_entry as = {.state = HEAP_LOG, .head = (uint8_t)id};
+
+    heap_own_begin_nofence(log->heap, &head->pm, block, blocks, as, (struct heap_note){nonce, base},
+                           &generation);
     struct log_segment *segment = &log->segments[block];
 
     pthread_mutex_lock(&log->chain_lock);

@@ -47,8 +47,9 @@ blob_own(struct log_blob *blob)
     if (status != FL_OK) {
         return status;
     }
-    heap_own_begin_nofence(log->heap, &blob->pm, blob->block, blob->blocks, HEAP_BLOB, 0,
-                           &blob->generation);
+    heap_own_begin_nofence(log->heap, &blob->pm, blob->block, blob->blocks,
+                           (struct heap_entry){.state = HEAP_BLOB},
+                           (struct heap_note){.nonce = blob->nonce}, &blob->generation);
     struct log_segment *segment = &log->segments[blob->block];
 
     pthread_mutex_lock(&log->chain_lock);

@@ -88,26 +88,60 @@ header_valid(const struct loading *l, uint32_t block, uint32_t magic)
            bytes_get_le32(header->crc) == log_header_crc(l->log, block, header);
 }
 
-/* Fill the segment from its header, of which `blob` and `generation` are known to be right. False: it is longer
- * than the blocks that belong to it. */
+/* What a segment's header says. */
+struct header {
+    uint64_t nonce, base_lsn, open_lsn;
+    uint32_t generation, blocks;
+    uint8_t head;
+};
+
+static struct header
+header_read(const struct loading *l, uint32_t block)
+{
+    const struct log_header_media *header = header_at(l, block);
+
+    return (struct header){
+        .nonce = bytes_get_le64(header->nonce),
+        .base_lsn = bytes_get_le64(header->base_lsn),
+        .open_lsn = bytes_get_le64(header->open_lsn),
+        .generation = bytes_get_le32(header->generation),
+        .blocks = bytes_get_le32(header->blocks),
+        .head = header->head,
+    };
+}
+
+/* The header is lost: what the table knows is enough to read the frames. */
+static struct header
+header_of_note(const struct loading *l, uint32_t block, struct heap_entry entry)
+{
+    const struct heap_note note = heap_note_get(l->log->heap, block);
+
+    return (struct header){
+        .nonce = note.nonce,
+        .base_lsn = note.base_lsn,
+        .generation = entry.generation,
+        .blocks = 1 + continuations(l, block, entry.generation),
+        .head = entry.head,
+    };
+}
+
+/* False: it is longer than the blocks that belong to it. */
 static bool
-segment_load(struct loading *l, uint32_t block, uint32_t generation, bool blob)
+segment_load(struct loading *l, uint32_t block, struct header header, bool blob)
 {
     struct log *log = l->log;
-    const struct log_header_media *header = header_at(l, block);
-    const uint32_t blocks = bytes_get_le32(header->blocks);
 
-    if (blocks - 1 > continuations(l, block, generation)) {
+    if (header.blocks - 1 > continuations(l, block, header.generation)) {
         return false;
     }
     struct log_segment *segment = &log->segments[block];
 
-    log_segment_note(log, block, blocks, blob ? LOG_USE_BLOB : LOG_USE_LOG);
-    segment->generation = generation;
-    segment->nonce = bytes_get_le64(header->nonce);
-    segment->base_lsn = bytes_get_le64(header->base_lsn);
-    segment->open_lsn = bytes_get_le64(header->open_lsn);
-    segment->head = header->head < LOG_HEADS ? header->head : LOG_HEAD_CLEANER;
+    log_segment_note(log, block, header.blocks, blob ? LOG_USE_BLOB : LOG_USE_LOG);
+    segment->generation = header.generation;
+    segment->nonce = header.nonce;
+    segment->base_lsn = header.base_lsn;
+    segment->open_lsn = header.open_lsn;
+    segment->head = header.head < LOG_HEADS ? header.head : LOG_HEAD_CLEANER;
     segment->end = log_segment_bytes(log, segment);
     segment->sealed = blob;
     atomic_store(&segment->live_bytes, blob ? segment->end : 0);
@@ -142,6 +176,21 @@ drop(struct loading *l, uint32_t block, uint32_t blocks)
     return FL_OK;
 }
 
+/* The copy in the table is only wanted if the header is lost, so that damage to it is no reason to refuse the store. */
+static void
+note_check(struct loading *l, uint32_t block)
+{
+    const struct heap_note note = heap_note_get(l->log->heap, block);
+    const struct log_segment *segment = &l->log->segments[block];
+
+    if (note.nonce != segment->nonce || note.base_lsn != segment->base_lsn) {
+        heap_report_finding(l->load->report, "table-note", off_of(l, block), 0,
+                            "the segment table's copy of the header of block %u is damaged; run "
+                            "faultline-check --repair",
+                            block);
+    }
+}
+
 /* Owned blocks have a header: it was durable before the table's word. */
 static void
 owned_load(struct loading *l, uint32_t block, struct heap_entry entry)
@@ -155,9 +204,14 @@ owned_load(struct loading *l, uint32_t block, struct heap_entry entry)
         bytes_get_le32(header_at(l, block)->generation) != entry.generation) {
         damage(l, "segment-header", off_of(l, block), sizeof(struct log_header_media),
                "block %u is in use, but the header of its segment does not validate", block);
-    } else if (!segment_load(l, block, entry.generation, blob)) {
+        if (l->load->salvage) {
+            (void)segment_load(l, block, header_of_note(l, block, entry), blob);
+        }
+    } else if (!segment_load(l, block, header_read(l, block), blob)) {
         damage(l, "segment-blocks", off_of(l, block), sizeof(struct log_header_media),
                "the table does not know all blocks of the segment at block %u", block);
+    } else {
+        note_check(l, block);
     }
 }
 
@@ -181,7 +235,7 @@ unowned_load(struct loading *l, uint32_t block, struct heap_entry entry)
                "block %u holds a segment of the log that the segment table does not know", block);
     }
     if (l->load->salvage) {
-        (void)segment_load(l, block, bytes_get_le32(header_at(l, block)->generation), blob);
+        (void)segment_load(l, block, header_read(l, block), blob);
     }
 }
 
@@ -288,6 +342,9 @@ orphan_check(struct loading *l, uint32_t block)
         (const struct log_header_media *)(log->media->base + off);
     const uint32_t prev = bytes_get_le32(header->prev_block);
 
+    if (!header_valid(l, block, LOG_MAGIC_LOG)) {
+        return FL_OK; /* salvaged without it */
+    }
     if (prev < 2 || prev >= l->total || log->segments[prev].use != LOG_USE_LOG ||
         log->segments[prev].generation != bytes_get_le32(header->prev_generation)) {
         return FL_OK;

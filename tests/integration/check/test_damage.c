@@ -125,11 +125,18 @@ overlaps(struct harm harm, uint64_t from, uint64_t to)
     return harm.off < to && from < harm.off + harm.len;
 }
 
+/* For a salvage the header of a segment or a big value is no loss: the table has a copy of what it takes. */
+static bool
+hits_bytes(struct harm harm, const struct place *place)
+{
+    return overlaps(harm, place->from, place->to) ||
+           overlaps(harm, place->blob_from + (place->blob_from != 0 ? LINE : 0), place->blob_to);
+}
+
 static bool
 hits(struct harm harm, const struct place *place)
 {
-    return overlaps(harm, place->from, place->to) ||
-           overlaps(harm, place->header, place->header + LINE) ||
+    return hits_bytes(harm, place) || overlaps(harm, place->header, place->header + LINE) ||
            overlaps(harm, place->blob_from, place->blob_to);
 }
 
@@ -197,11 +204,11 @@ compare_salvaged(struct subject *s, struct fl_store *store, struct harm harm)
                 contents_ask(store, space, i, entry, s->contents.now_ms);
             const bool may =
                 is_torn_tail(s, harm, space, i) ||
-                (stats.lost_ranges > 0 &&
-                 (hits(harm, &s->places[space][i]) || !contents_alive(entry, s->contents.now_ms)));
+                (stats.lost_ranges > 0 && (hits_bytes(harm, &s->places[space][i]) ||
+                                           !contents_alive(entry, s->contents.now_ms)));
 
             if (answer != CONTENTS_RIGHT && !may &&
-                (answer != CONTENTS_CORRUPT || !hits(harm, &s->places[space][i]))) {
+                (answer != CONTENTS_CORRUPT || !hits_bytes(harm, &s->places[space][i]))) {
                 blame(s, harm, "salvage", space, i, answer);
             }
         }

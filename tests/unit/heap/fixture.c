@@ -78,7 +78,9 @@ fixture_own(struct fixture *f, uint32_t count, enum heap_state state)
     uint32_t generation = 0;
 
     assert_int_equal(heap_take(f->heap, count, HEAP_NORMAL, &block), FL_OK);
-    heap_own_begin_nofence(f->heap, &f->pm, block, count, state, 1, &generation);
+    heap_own_begin_nofence(f->heap, &f->pm, block, count,
+                           (struct heap_entry){.state = state, .head = 1},
+                           (struct heap_note){block, count}, &generation);
     assert_int_equal(pm_drain(&f->pm), FL_OK);
     heap_own_end_nofence(f->heap, &f->pm, block);
     assert_int_equal(pm_drain(&f->pm), FL_OK);

@@ -72,6 +72,8 @@ block_owned_is_owned_after_reopening_and_taken_is_not(void **state)
     assert_int_equal(heap_entry_get(f.heap, owned).state, HEAP_LOG);
     assert_int_equal(heap_entry_get(f.heap, owned).generation, 1);
     assert_int_equal(heap_entry_get(f.heap, owned).head, 1);
+    assert_int_equal(heap_note_get(f.heap, owned).nonce, owned);
+    assert_int_equal(heap_note_get(f.heap, owned).base_lsn, 1);
     assert_int_equal(heap_entry_get(f.heap, taken).state, HEAP_FREE);
     assert_int_equal(stats_of(&f).blocks_owned, 3);
     assert_int_equal(stats_of(&f).blocks_free, heap_blocks_total(f.heap) - 3);
@@ -90,7 +92,8 @@ block_owned_by_half_is_free(void **state)
     (void)state;
     fixture_create(&f, PM_DIRECT, 64);
     assert_int_equal(heap_take(f.heap, 3, HEAP_NORMAL, &block), FL_OK);
-    heap_own_begin_nofence(f.heap, &f.pm, block, 3, HEAP_BLOB, 0, &generation);
+    heap_own_begin_nofence(f.heap, &f.pm, block, 3, (struct heap_entry){.state = HEAP_BLOB},
+                           (struct heap_note){1, 2}, &generation);
     assert_int_equal(pm_drain(&f.pm), FL_OK);
     assert_int_equal(fixture_reopen(&f), FL_OK);
     assert_int_equal(heap_entry_get(f.heap, block).state, HEAP_FREE);

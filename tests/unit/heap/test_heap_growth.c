@@ -155,7 +155,8 @@ drain_that_fails_is_told_to_the_owner(void **state)
     fixture_create(&f, PM_STAGED, 64);
     assert_int_equal(heap_take(f.heap, 1, HEAP_NORMAL, &block), FL_OK);
     mem_map_fail(f.mem, &failure);
-    heap_own_begin_nofence(f.heap, &f.pm, block, 1, HEAP_LOG, 0, &generation);
+    heap_own_begin_nofence(f.heap, &f.pm, block, 1, (struct heap_entry){.state = HEAP_LOG},
+                           (struct heap_note){1, 2}, &generation);
     heap_own_end_nofence(f.heap, &f.pm, block);
     assert_int_equal(pm_drain(&f.pm), FL_IO);
     assert_int_equal(heap_clock_put(f.heap, &f.pm, 5), FL_IO);
@@ -258,7 +259,8 @@ take_many(void *context)
             taker->counts[i] = 0;
             continue;
         }
-        heap_own_begin_nofence(taker->f->heap, &pm, taker->blocks[i], count, HEAP_BLOB, 0,
+        heap_own_begin_nofence(taker->f->heap, &pm, taker->blocks[i], count,
+                               (struct heap_entry){.state = HEAP_BLOB}, (struct heap_note){1, 2},
                                &generation);
         heap_own_end_nofence(taker->f->heap, &pm, taker->blocks[i]);
         if (pm_drain(&pm) != FL_OK) {

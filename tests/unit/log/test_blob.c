@@ -180,6 +180,8 @@ header_of_a_blob_lost_is_damage_at_open(void **state)
     memset(fixture_at(&f, (uint64_t)ref.block * BLOCK), 0, sizeof(saved));
     assert_int_equal(fixture_reopen(&f, FIXTURE_WRITE), FL_CORRUPT);
     assert_string_equal(f.rules, "segment-header ");
+    assert_int_equal(fixture_reopen(&f, FIXTURE_SALVAGE), FL_OK);
+    assert_comes_back(&ref, 10000);
     /* Nothing was given back: with its header it is whole again. */
     memcpy(fixture_at(&f, (uint64_t)ref.block * BLOCK), saved, sizeof(saved));
     assert_int_equal(fixture_reopen(&f, FIXTURE_READ), FL_OK);

@@ -182,6 +182,40 @@ header_with_any_bit_flipped_is_damage(void **state)
     assert_int_equal(fixture_reopen(&f, FIXTURE_READ), FL_OK);
 }
 
+/* Nonce and base LSN stand in the table as well: the frames can be read without the header. */
+static void
+header_lost_is_damage_and_salvaged(void **state)
+{
+    (void)state;
+    for (int i = 0; i < SEGMENTS; i++) {
+        uint8_t saved[64];
+
+        memcpy(saved, fixture_at(&f, segment_off(i)), sizeof(saved));
+        memset(fixture_at(&f, segment_off(i)), 0, sizeof(saved));
+        assert_int_equal(fixture_reopen(&f, FIXTURE_READ), FL_CORRUPT);
+        assert_int_equal(fixture_reopen(&f, FIXTURE_SALVAGE), FL_OK);
+        assert_int_equal(f.lost_bytes, 0);
+        assert_true(f.damaged > 0);
+        for (int k = 0; k < SEGMENTS; k++) {
+            char key[16];
+
+            snprintf(key, sizeof(key), "key%d", k);
+            assert_non_null(fixture_met(&f, key));
+        }
+        memcpy(fixture_at(&f, segment_off(i)), saved, sizeof(saved));
+    }
+}
+
+static void
+note_damaged_is_reported_and_harms_nothing(void **state)
+{
+    (void)state;
+    fixture_at(&f, word_off(2) + 8)[0] ^= 1;
+    assert_int_equal(fixture_reopen(&f, FIXTURE_WRITE), FL_OK);
+    assert_string_equal(f.rules, "table-note ");
+    assert_non_null(fixture_met(&f, "key2"));
+}
+
 static void
 header_of_another_block_or_store_is_damage(void **state)
 {
@@ -414,6 +448,8 @@ main(void)
         RULE(seal_and_link_lost_together_are_damage),
         RULE(seal_or_mark_that_does_not_validate_is_damage),
         RULE(header_with_any_bit_flipped_is_damage),
+        RULE(header_lost_is_damage_and_salvaged),
+        RULE(note_damaged_is_reported_and_harms_nothing),
         RULE(header_of_another_block_or_store_is_damage),
         RULE(table_word_zeroed_is_damage_and_salvaged),
         RULE(table_word_damaged_is_damage_and_salvaged),
