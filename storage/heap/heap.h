@@ -119,9 +119,9 @@ struct heap_note {
 };
 struct heap_note heap_note_get(const struct heap *heap, uint32_t block);
 
-/* Own taken blocks, with a new generation, in two steps. Begin writes note and words of the blocks behind the first. Then
- * the caller writes what the first block must show (a segment's header) and drains: debt. End writes the first block's
- * word, which says that all this is there. Debt: a drain of `pm`. */
+/* Own taken blocks, with a new generation, in two steps. Begin writes note and words of the blocks behind the
+ * first. Then the caller writes what the first block must show (a segment's header) and drains: debt. End writes
+ * the first block's word, which says that all this is there. Debt: a drain of `pm`. */
 void heap_own_begin_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_t count,
                             struct heap_entry as, struct heap_note note, uint32_t *generation);
 void heap_own_end_nofence(struct heap *heap, struct pm *pm, uint32_t block);
@@ -143,8 +143,8 @@ FL_NODISCARD fl_status heap_ahead_step(struct heap *heap);
 bool heap_has_room(struct heap *heap, uint32_t blocks);
 
 /* The same to promise by: what the file system will give is not known before it has, so as many of `blocks` as are kept
- * ahead must be ready, beside the reserve. Waits while the thread makes them, or makes them. Who was promised room takes
- * it by HEAP_RESERVE, should the cleaner have needed a block meanwhile. */
+ * ahead must be ready, beside the reserve. Waits while the thread makes them, or makes them. Who was promised room
+ * takes it by HEAP_RESERVE, should the cleaner have needed a block meanwhile. */
 bool heap_make_room(struct heap *heap, uint32_t blocks);
 
 void heap_root_get(const struct heap *heap, struct heap_root *root);

@@ -69,9 +69,9 @@ uint64_t index_hash(const struct index *index, struct fl_key key);
 
 #define INDEX_LSN_LATEST UINT64_MAX
 
-/* R. The newest version with LSN <= at_lsn (LATEST: the newest). False: none, or it is a tombstone; *loc is then 0, or the
- * place of a record whose key had the same tag and is another: as good as never, unless media went bad there. at_lsn
- * other than LATEST must be pinned. */
+/* R. The newest version with LSN <= at_lsn (LATEST: the newest). False: none, or it is a tombstone; *loc is then 0,
+ * or the place of a record whose key had the same tag and is another: as good as never, unless media went bad
+ * there. at_lsn other than LATEST must be pinned. */
 bool index_find(const struct index *index, uint64_t hash, struct fl_key key, uint64_t at_lsn,
                 index_loc *loc);
 

@@ -79,8 +79,8 @@ index_same_place(index_loc a, index_loc b)
     return ((a ^ b) & INDEX_LOC_OFF_MASK) == 0;
 }
 
-/* A search for a key; `word` is the entry's as it was when its key was compared. `doubt` is the place of a record that has
- * the key's tag, but not the key. */
+/* A search for a key; `word` is the entry's as it was when its key was compared. `doubt` is the place of a record
+ * that has the key's tag, but not the key. */
 struct index_search {
     const struct index *index;
     const struct index_state *state;

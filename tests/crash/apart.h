@@ -12,8 +12,8 @@ enum apart_verdict {
     APART_UNREACHED /* the mutation concerned no event */
 };
 
-/* Explore `trace`, or with NULL a new recording of the workload. With a signal or a time limit (seconds) passed result->why
- * says so. */
+/* Explore `trace`, or with NULL a new recording of the workload. With a signal or a time limit (seconds) passed
+ * result->why says so. */
 enum apart_verdict apart_explore(const struct explore_config *config,
                                  const struct workload *workload, const struct trace *trace,
                                  unsigned seconds, struct explore_result *result);

@@ -15,8 +15,8 @@ struct check {
     char why[400];
 };
 
-/* Recover and compare: contents, order, counts, ownership, clock; `index_too`: index and accounts, which takes longer. The
- * store is closed again; the image is as recovery and a clean close left it. False: check->why. */
+/* Recover and compare: contents, order, counts, ownership, clock; `index_too`: index and accounts, which takes
+ * longer. The store is closed again; the image is as recovery and a clean close left it. False: check->why. */
 bool check_recover(struct check *check, struct image *image, const struct trace_mark *mark,
                    uint64_t wall_ms, bool index_too);
 

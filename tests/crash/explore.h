@@ -1,4 +1,5 @@
-/* From a recorded trace to crash states: build each image that the model allows, recover, judge; and again from inside. */
+/* From a recorded trace to crash states: build each image that the model allows, recover, judge; and again from
+ * inside. */
 #ifndef FL_TESTS_CRASH_EXPLORE_H
 #define FL_TESTS_CRASH_EXPLORE_H
 

@@ -1,4 +1,5 @@
-/* crash_explore: one workload, explored; or one crash state of it, again. For people, and for what a test tells to repeat.
+/* crash_explore: one workload, explored; or one crash state of it, again. For people, and for what a test tells to
+ * repeat.
  *
  * crash_explore NAME [--page] [--plain] [--seed N] [--states N] [--usable N] [--again N] [--depth N] [--at PLACE] */
 #include "tests/crash/explore.h"

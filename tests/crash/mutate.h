@@ -17,8 +17,8 @@ enum mutation {
 
 const char *mutation_name(enum mutation mutation);
 
-/* The trace with the mutation at every event of the site, sharing bytes and marks with `trace`; *changed: how many events
- * it concerned. The caller frees events only. */
+/* The trace with the mutation at every event of the site, sharing bytes and marks with `trace`; *changed: how many
+ * events it concerned. The caller frees events only. */
 struct trace mutation_apply(const struct trace *trace, enum mutation mutation, uint16_t site,
                             size_t *changed);
 

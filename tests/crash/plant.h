@@ -44,7 +44,8 @@ enum plant_bug {
 void plant_bug_set(enum plant_bug bug);
 const char *plant_bug_name(enum plant_bug bug);
 
-/* Called before the cleaner begins a frame: when it has judged what to copy and has not yet copied it. NULL: nothing. */
+/* Called before the cleaner begins a frame: when it has judged what to copy and has not yet copied it. NULL:
+ * nothing. */
 void plant_before_copying(void (*call)(void *context), void *context);
 
 #endif

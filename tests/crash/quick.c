@@ -1,6 +1,6 @@
-/* Memory that each open of a store asks the kernel for, kept between opens: they follow one another many thousand times a
- * second, and mapping, faulting and unmapping would take most of the time. What is given back is zeroed where it was
- * touched, so that the storage sees no difference. One thread only. */
+/* Memory that each open of a store asks the kernel for, kept between opens: they follow one another many thousand
+ * times a second, and mapping, faulting and unmapping would take most of the time. What is given back is zeroed
+ * where it was touched, so that the storage sees no difference. One thread only. */
 #include "tests/crash/plant.h"
 
 #include "base/mem.h"

@@ -1,5 +1,6 @@
-/* Goal:   whatever a power cut leaves of a store, it opens, and holds what was acknowledged: in every crash state that the
- *         model allows, at any step of every workload, in recovery too, on line-wise and on page-wise media.
+/* Goal:   whatever a power cut leaves of a store, it opens, and holds what was acknowledged: in every crash state
+ *         that the model allows, at any step of every workload, in recovery too, on line-wise and on page-wise
+ *         media.
  * Method: explore.h over the workloads; where states are too many they are sampled with the seed that is printed.
  *         FL_TEST_SEED changes it. A failure prints a line for crash_explore that goes to the very state.
  *         With --nightly: more states, and random workloads by the dozen.
@@ -52,8 +53,8 @@ static void
 print(const char *name, const struct explore_result *r)
 {
     printf("%-12s %8" PRIu64 " states (%" PRIu64 " sampled, %" PRIu64 " in recovery), %" PRIu64
-           " images, %" PRIu64 " used on, %" PRIu64 " explored again, %" PRIu64
-           " moments (%" PRIu64 " not exhausted)\n",
+           " images, %" PRIu64 " used on, %" PRIu64 " explored again, %" PRIu64 " moments (%" PRIu64
+           " not exhausted)\n",
            name, r->states, r->states_sampled, r->states_within, r->images, r->usable, r->again,
            r->points, r->points_truncated);
     (void)fflush(stdout);
@@ -82,7 +83,9 @@ explore(const struct workload *workload, enum pm_mode mode, uint64_t seed, struc
         .again_every = nightly ? 200 : 600,
         .depth_max = nightly ? 2 : 1,
         /* Big images cost more each; sampled thinner in the gate. */
-        .budget = nightly ? 400000 : strcmp(workload->name, "groups") == 0 ? 600 : 0,
+        .budget = nightly                                 ? 400000
+                  : strcmp(workload->name, "groups") == 0 ? 600
+                                                          : 0,
     };
     struct explore_result result;
     struct record record;

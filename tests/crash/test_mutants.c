@@ -1,8 +1,10 @@
-/* Goal:   the explorer sees what it is for: a flush or fence of the storage that is missing or in the wrong place, at any
- *         site, breaks a promise in some crash state.
- * Method: every call of the persist layer that the workloads reach is a site; each mutation is made in the recorded trace
- *         at each site (and in the traces of recoveries), and the states of the mutant are explored until one is wrong. What
- *         survives must be known, with the reason; what is known to survive must.
+/* Goal:   the explorer sees what it is for: a flush or fence of the storage that is missing or in the wrong place,
+ *         at any site, breaks a promise in some crash state.
+ * Method: every call of the persist layer that the workloads reach is a site; each mutation is made in the recorded
+ *         trace at each site (and in the traces of recoveries), and the states of the mutant are explored until one
+ *         is wrong. What
+ *         survives must be known, with the reason. The gate tries missing flushes and fences and leaves out what is
+ *         known; with --nightly everything is tried.
  */
 #include "tests/crash/apart.h"
 #include "tests/crash/plant.h"
@@ -15,7 +17,67 @@
 
 #include <cmocka.h>
 
-enum { SECONDS_MAX = 20 };
+enum { SECONDS_MAX = 60, QUICK = 700, THOROUGH = 12000 };
+
+struct mutant {
+    enum mutation mutation;
+    uint16_t site;
+};
+
+struct score {
+    unsigned killed, known, survived;
+};
+
+/* Mutants that do no harm, by function and why. A flush or fence here is one that could go, or that is there for
+ * what these workloads don't have: a second thread, damaged media. */
+static const struct {
+    const char *function;
+    enum mutation mutation;
+    const char *reason;
+} known[] = {
+    /* heap_format: two words of one line, flushed twice; a copy of the superblock that the other one stands in for;
+     * a root that says nothing yet; and the file is synced before anything can be promised. */
+    {"heap_format", MUTATION_DROP_FLUSH,
+     "the line is flushed twice, or the other superblock counts"},
+    {"heap_format", MUTATION_FIRST_LINE,
+     "the other superblock counts, the first root says nothing"},
+    {"heap_format", MUTATION_SINK_FLUSH,
+     "the other superblock counts, the first root says nothing"},
+    {"heap_format", MUTATION_DROP_FENCE,
+     "the other superblock counts, and the file is synced next"},
+    /* The slots alternate, and a frame that comes after a root was fenced after it. */
+    {"heap_root_put", MUTATION_SINK_FLUSH,
+     "the root before it serves as well until something is written"},
+    {"heap_root_put", MUTATION_HOIST_STORE, "nothing that it says depends on the fence before it"},
+    {"heap_root_put", MUTATION_DROP_FENCE, "the first commit after it fences it too"},
+    /* At a close or an open the seal is fenced by the root, long before a link can make it matter. */
+    {"log_seal", MUTATION_SINK_FLUSH, "the root's fence comes before any link"},
+    {"log_seal", MUTATION_HOIST_STORE, "a seal needs nothing before it"},
+    {"log_seal_heads", MUTATION_DROP_FENCE, "the root's fence comes before any link"},
+    {"seal_all", MUTATION_DROP_FENCE, "the root's fence comes before any link"},
+    {"seal_nofence", MUTATION_SINK_FLUSH, "ownership's fence comes before the link as well"},
+    /* One thread fills a big value and commits it: its later fences cover the earlier. */
+    {"blob_own", MUTATION_SINK_FLUSH, "the fence after the value's bytes covers it"},
+    {"log_blob_append", MUTATION_SINK_FLUSH, "the fence after the checksums covers it"},
+    {"log_blob_append", MUTATION_HOIST_STORE,
+     "the bytes need nothing before them but their blocks"},
+    {"log_blob_append", MUTATION_DROP_FENCE, "for a commit by another thread"},
+    {"log_blob_finish", MUTATION_HOIST_STORE, "checksums and bytes have no order"},
+    /* Recovery frees blocks behind a first one that is free. */
+    {"heap_disown_nofence", MUTATION_DROP_FLUSH, "recovery frees what no first block vouches for"},
+    {"heap_disown_nofence", MUTATION_SINK_FLUSH, "recovery frees what no first block vouches for"},
+    {"continuations_check", MUTATION_DROP_FENCE,
+     "the next owner's header is fenced before its word"},
+    {"drop load.c", MUTATION_DROP_FENCE, "the next owner's header is fenced before its word"},
+    {"super_heal", MUTATION_SINK_FLUSH, "the other superblock counts"},
+    {"super_heal", MUTATION_DROP_FENCE, "the other superblock counts"},
+    /* Tells damage from a torn tail where blocks were lost; a crash loses none. */
+    {"mark_nofence", MUTATION_DROP_FLUSH, "for damaged media"},
+    {"mark_nofence", MUTATION_SINK_FLUSH, "for damaged media"},
+    {"heap_disown_nofence", MUTATION_DROP_FENCE, "page-wise: the words share a sector"},
+};
+
+static bool nightly;
 
 static const char *const names[] = {"points",  "reopen", "segments", "batches",
                                     "blobs8k", "expiry", "cleaner"};
@@ -42,11 +104,11 @@ runs_begin(struct run *runs, enum pm_mode mode)
             .geometry = run->workload->geometry,
             .mode = mode,
             .seed = 1,
-            .states_max = 24,
-            .usable_every = 40,
-            .again_every = 120,
+            .states_max = 12,
+            .usable_every = 12,
+            .again_every = 60,
             .depth_max = 1,
-            .budget = 2500,
+            .budget = 6000,
             .mutated_only = true,
         };
         record_workload(&run->record, run->workload, mode, 1, NULL);
@@ -92,7 +154,7 @@ applies(const struct run *run, enum mutation mutation, uint16_t site)
 }
 
 static bool
-mutant_killed(const struct run *runs, enum mutation mutation, uint16_t site, bool *reached,
+mutant_killed(const struct run *runs, const struct mutant *mutant, uint64_t budget, bool *reached,
               char *how, size_t how_size)
 {
     *reached = false;
@@ -100,11 +162,12 @@ mutant_killed(const struct run *runs, enum mutation mutation, uint16_t site, boo
         struct explore_config config = runs[i].config;
         struct explore_result result;
 
-        if (!applies(&runs[i], mutation, site)) {
+        if (!applies(&runs[i], mutant->mutation, mutant->site)) {
             continue;
         }
-        config.mutation = mutation;
-        config.site = site;
+        config.mutation = mutant->mutation;
+        config.site = mutant->site;
+        config.budget = budget;
         const enum apart_verdict verdict =
             apart_explore(&config, runs[i].workload, &runs[i].record.trace, SECONDS_MAX, &result);
 
@@ -117,46 +180,80 @@ mutant_killed(const struct run *runs, enum mutation mutation, uint16_t site, boo
     return false;
 }
 
+static const char *
+reason_find(const char *place, const struct mutant *mutant)
+{
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (known[i].mutation == mutant->mutation && strstr(place, known[i].function) != NULL) {
+            return known[i].reason;
+        }
+    }
+    return NULL;
+}
+
+static void
+mutant_try(const struct run *runs, const struct mutant *mutant, struct score *score)
+{
+    char place[160];
+    char how[200] = "";
+    bool reached = false;
+
+    plant_site_text(mutant->site, place, sizeof(place));
+    if (!nightly && reason_find(place, mutant) != NULL) {
+        score->known++;
+        return;
+    }
+    bool kill = mutant_killed(runs, mutant, QUICK, &reached, how, sizeof(how));
+
+    if (!reached) {
+        return;
+    }
+    const char *reason = kill ? NULL : reason_find(place, mutant);
+
+    if (!kill && reason == NULL) {
+        kill = mutant_killed(runs, mutant, THOROUGH, &reached, how, sizeof(how));
+    }
+    score->killed += kill;
+    score->known += reason != NULL;
+    score->survived += !kill && reason == NULL;
+    printf("%-8s %-11s %s: %.110s\n",
+           kill             ? "killed"
+           : reason != NULL ? "known"
+                            : "SURVIVED",
+           mutation_name(mutant->mutation), place, reason != NULL ? reason : how);
+    (void)fflush(stdout);
+}
+
 static void
 mutants_try(enum pm_mode mode, const enum mutation *mutations, size_t count)
 {
     static struct run runs[NAMES];
-    unsigned killed = 0;
-    unsigned survived = 0;
+    struct score score = {0, 0, 0};
 
     runs_begin(runs, mode);
     for (uint16_t site = 1; site <= plant_sites(); site++) {
-        char text[120];
-
-        plant_site_text(site, text, sizeof(text));
         for (size_t i = 0; i < count; i++) {
-            char how[200] = "";
-            bool reached = false;
-            const bool kill = mutant_killed(runs, mutations[i], site, &reached, how, sizeof(how));
+            const struct mutant mutant = {mutations[i], site};
 
-            if (!reached) {
-                continue;
-            }
-            killed += kill;
-            survived += !kill;
-            printf("%-9s %-12s %s  %.110s\n", kill ? "killed" : "SURVIVED",
-                   mutation_name(mutations[i]), text, how);
-            (void)fflush(stdout);
+            mutant_try(runs, &mutant, &score);
         }
     }
     runs_end(runs);
-    printf("%u killed, %u survived\n", killed, survived);
+    printf("mutants: %u killed, %u known to be harmless, %u survived\n", score.killed, score.known,
+           score.survived);
+    assert_int_equal(score.survived, 0);
+    assert_true(score.killed > 0);
 }
 
 static void
 mutants_hooked(void **state)
 {
-    static const enum mutation mutations[] = {MUTATION_DROP_FLUSH, MUTATION_FIRST_LINE,
-                                              MUTATION_SINK_FLUSH, MUTATION_DROP_FENCE,
+    static const enum mutation mutations[] = {MUTATION_DROP_FLUSH, MUTATION_DROP_FENCE,
+                                              MUTATION_FIRST_LINE, MUTATION_SINK_FLUSH,
                                               MUTATION_HOIST_STORE};
 
     (void)state;
-    mutants_try(PM_HOOKED, mutations, sizeof(mutations) / sizeof(mutations[0]));
+    mutants_try(PM_HOOKED, mutations, nightly ? sizeof(mutations) / sizeof(mutations[0]) : 2);
 }
 
 static void
@@ -169,13 +266,14 @@ mutants_staged(void **state)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mutants_hooked),
         cmocka_unit_test(mutants_staged),
     };
 
+    nightly = argc > 1 && strcmp(argv[1], "--nightly") == 0;
     explore_settle_process();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

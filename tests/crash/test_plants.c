@@ -1,7 +1,7 @@
 /* Goal:   bugs as people make them - an order turned round, a step left out, a word torn in two - don't get past the
  *         explorer; and a mapping without the no-sync promise loses the block that this project is about.
- * Method: each bug is planted between the storage objects (plant.h), workloads are recorded and explored with it until a crash
- *         state, or the run itself, is wrong. Without a bug the same runs must be clean.
+ * Method: each bug is planted between the storage objects (plant.h), workloads are recorded and explored with it
+ *         until a crash state, or the run itself, is wrong. Without a bug the same runs must be clean.
  */
 #include "tests/crash/apart.h"
 

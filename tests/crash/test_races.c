@@ -1,5 +1,5 @@
-/* Goal:   what writers do while the cleaner is between judging a record and copying it is not undone by its copy, now or
- *         after any number of opens.
+/* Goal:   what writers do while the cleaner is between judging a record and copying it is not undone by its copy,
+ *         now or after any number of opens.
  * Method: the writer's step is taken at exactly that moment, in the cleaner's own thread; then the log is cleaned until
  *         nothing of that time is left that could hide a mistake, with a look at the contents after each open.
  */

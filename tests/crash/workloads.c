@@ -107,8 +107,8 @@ run_blobs(struct driver *d, uint64_t seed)
     driver_close(d);
 }
 
-/* Overwrites until segments are cleaned, freed, punched and used again; tombstones that lose what they hid. What stays is
- * spread thinly, so that it is copied. */
+/* Overwrites until segments are cleaned, freed, punched and used again; tombstones that lose what they hid. What
+ * stays is spread thinly, so that it is copied. */
 static void
 run_cleaner(struct driver *d, uint64_t seed)
 {
@@ -218,7 +218,8 @@ run_expiry(struct driver *d, uint64_t seed)
     driver_close(d);
 }
 
-/* All deadlines have passed when the store is opened: what a reader then misses stays away, whatever the clock says later. */
+/* All deadlines have passed when the store is opened: what a reader then misses stays away, whatever the clock says
+ * later. */
 static void
 run_expired(struct driver *d, uint64_t seed)
 {

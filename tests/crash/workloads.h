@@ -1,4 +1,5 @@
-/* Short runs of operations that between them reach every step of the storage, on geometries so small that each is near. */
+/* Short runs of operations that between them reach every step of the storage, on geometries so small that each is
+ * near. */
 #ifndef FL_TESTS_CRASH_WORKLOADS_H
 #define FL_TESTS_CRASH_WORKLOADS_H
 
