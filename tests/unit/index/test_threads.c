@@ -4,6 +4,7 @@
  *         readers that look up and scan the keys that it never removes; one thread that maintains, one that reclaims
  *         epochs. Meant for the thread sanitizer as well.
  */
+#include "storage/index/index_internal.h"
 #include "tests/lib/rng.h"
 #include "tests/unit/index/media.h"
 
@@ -273,6 +274,17 @@ maintainer_run(void *arg)
 }
 
 static void *
+eager_maintainer_run(void *arg)
+{
+    struct fixture *f = arg;
+
+    while (atomic_load(&f->stop) == 0) {
+        (void)index_maintain(f->index);
+    }
+    return NULL;
+}
+
+static void *
 reclaimer_run(void *arg)
 {
     struct fixture *f = arg;
@@ -353,6 +365,59 @@ index_readers_beside_writer_and_maintainer_miss_nothing(void **state)
     run(2, true);
 }
 
+/* ---- leaving while being merged ---- */
+
+static void
+index_keys_deleted_while_merged_leave_no_trace(void **state)
+{
+    enum { LIVES = 60000, NAMES = 64 };
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct writer *w = calloc(1, sizeof(*w));
+    struct rng rng = rng_seeded(3);
+    pthread_t threads[2];
+    char bytes[KEY_LEN + 8];
+
+    (void)state;
+    assert_true(f != NULL && w != NULL);
+    media_init(&f->media, RECORDS, &f->calls);
+    assert_int_equal(epoch_create(&f->epoch), FL_OK);
+    assert_int_equal(index_create(&f->calls, f->epoch, &f->index), FL_OK);
+    w->f = f;
+    for (int t = 0; t < 2; t++) {
+        assert_int_equal(pthread_create(&threads[t], NULL, eager_maintainer_run, f), 0);
+    }
+    for (uint64_t n = 0; n < LIVES; n++) {
+        const uint64_t i = rng_below(&rng, NAMES);
+
+        writer_put(w, stable_key(i, bytes), &w->stable[i],
+                   w->stable[i] != 0 ? INDEX_LOC_TOMBSTONE : 0);
+        if (rng_below(&rng, 4) == 0 && w->stable[i] != 0) {
+            writer_put(w, stable_key(i, bytes), &w->stable[i], INDEX_LOC_TOMBSTONE);
+        }
+    }
+    atomic_store(&f->stop, 1);
+    for (int t = 0; t < 2; t++) {
+        pthread_join(threads[t], NULL);
+    }
+    if (index_verify(f->index) != FL_OK) {
+        fail_msg("%s", fl_last_error());
+    }
+    /* Every id is a live key's or free, none is both or neither. */
+    const struct entries *entries = &index_state(f->index)->entries;
+    uint64_t returned = 0;
+
+    for (uint32_t id = atomic_load(&entries->returned_head); id != 0; returned++) {
+        id = (uint32_t)entries_load(entries, id);
+    }
+    assert_int_equal(entries->free_count + returned + index_count(f->index, 1) + 1,
+                     atomic_load(&entries->words.next));
+    index_destroy(f->index);
+    epoch_destroy(f->epoch);
+    media_deinit(&f->media);
+    free(w);
+    free(f);
+}
+
 /* ---- emptying at once ---- */
 
 static void *
@@ -424,6 +489,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(index_readers_beside_writer_miss_nothing),
         cmocka_unit_test(index_readers_beside_writer_and_maintainer_miss_nothing),
+        cmocka_unit_test(index_keys_deleted_while_merged_leave_no_trace),
         cmocka_unit_test(index_cleared_beside_readers_is_empty),
     };
 
