@@ -2,6 +2,7 @@
 
 #include <faultline/cursor.h>
 
+#include "tests/crash/plant.h"
 #include "tests/lib/die.h"
 
 #include <inttypes.h>
@@ -26,7 +27,10 @@ mempool_take(struct mempool *mempool, size_t bytes)
     if (chunk == NULL || chunk->cap - chunk->used < bytes) {
         const size_t cap = bytes > MEMPOOL_CHUNK_BYTES ? bytes : MEMPOOL_CHUNK_BYTES;
 
+        const unsigned long paused = plant_allocation_pause();
+
         chunk = malloc(sizeof(*chunk) + cap);
+        plant_allocation_resume(paused);
         if (chunk == NULL) {
             die("mempool: no memory");
         }

@@ -403,15 +403,16 @@ plant_site_text(uint16_t site, char *text, size_t size)
                    (uintptr_t)sites[site - 1] - 1);
     FILE *pipe = popen(command, "r");
 
-    if (pipe == NULL || fgets(function, sizeof(function), pipe) == NULL ||
-        fgets(place, sizeof(place), pipe) == NULL) {
-        (void)snprintf(text, size, "%p", sites[site - 1]);
-    } else {
+    /* Inlined calls come first; the last function is the one that was called. */
+    (void)snprintf(text, size, "%p", sites[site - 1]);
+    for (size_t used = 0; pipe != NULL && fgets(function, sizeof(function), pipe) != NULL &&
+                          fgets(place, sizeof(place), pipe) != NULL && used < size;) {
         const char *slash = strrchr(place, '/');
 
         function[strcspn(function, "\n")] = '\0';
-        place[strcspn(place, "\n")] = '\0';
-        (void)snprintf(text, size, "%s %s", function, slash != NULL ? slash + 1 : place);
+        place[strcspn(place, " \n")] = '\0';
+        used += (size_t)snprintf(text + used, size - used, "%s%s %s", used > 0 ? " < " : "",
+                                 function, slash != NULL ? slash + 1 : place);
     }
     if (pipe != NULL) {
         (void)pclose(pipe);

@@ -44,6 +44,13 @@ enum plant_bug {
 void plant_bug_set(enum plant_bug bug);
 const char *plant_bug_name(enum plant_bug bug);
 
+/* The n-th allocation of the calling thread from now on fails, once (1: the next; 0: none). Returns how many were left
+ * before it: not 0 if it was not reached. */
+unsigned long plant_allocation_fail(unsigned long n);
+/* Between these no allocation is counted or fails: for the test's own. */
+unsigned long plant_allocation_pause(void);
+void plant_allocation_resume(unsigned long paused);
+
 /* Called before the cleaner begins a frame: when it has judged what to copy and has not yet copied it. NULL:
  * nothing. */
 void plant_before_copying(void (*call)(void *context), void *context);

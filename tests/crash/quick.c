@@ -33,6 +33,8 @@ void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd, off
 int __real_munmap(void *at, size_t bytes);
 int __wrap_munmap(void *at, size_t bytes);
 
+static bool fails_now(void);
+
 static struct region *
 region_take(size_t bytes, bool small)
 {
@@ -98,6 +100,9 @@ region_give_back(struct region *region)
 void *
 __wrap_mem_map_reserve(size_t bytes)
 {
+    if (fails_now()) {
+        return NULL;
+    }
     struct region *region = region_take(bytes, false);
 
     if (region != NULL) {
@@ -115,6 +120,9 @@ __wrap_mem_map_commit(void *ptr, size_t bytes)
     struct region *region = region_find(ptr);
     uint8_t *const end = (uint8_t *)ptr + bytes;
 
+    if (fails_now()) {
+        return false;
+    }
     if (region == NULL || end > region->at + region->committed) {
         if (!__real_mem_map_commit(ptr, bytes)) {
             return false;
@@ -167,4 +175,68 @@ __wrap_munmap(void *at, size_t bytes)
     }
     region_give_back(region);
     return 0;
+}
+
+/* ---- allocations that fail ---- */
+
+static _Thread_local unsigned long allocations_left;
+
+void *__real_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__real_calloc(size_t count, size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__real_realloc(void *at, size_t bytes);
+void *__wrap_realloc(void *at, size_t bytes);
+void *__real_aligned_alloc(size_t align, size_t bytes);
+void *__wrap_aligned_alloc(size_t align, size_t bytes);
+
+unsigned long
+plant_allocation_fail(unsigned long n)
+{
+    const unsigned long left = allocations_left;
+
+    allocations_left = n;
+    return left;
+}
+
+unsigned long
+plant_allocation_pause(void)
+{
+    return plant_allocation_fail(0);
+}
+
+void
+plant_allocation_resume(unsigned long paused)
+{
+    allocations_left = paused;
+}
+
+static bool
+fails_now(void)
+{
+    return __builtin_expect(allocations_left > 0, 0) && --allocations_left == 0;
+}
+
+void *
+__wrap_malloc(size_t bytes)
+{
+    return fails_now() ? NULL : __real_malloc(bytes);
+}
+
+void *
+__wrap_calloc(size_t count, size_t bytes)
+{
+    return fails_now() ? NULL : __real_calloc(count, bytes);
+}
+
+void *
+__wrap_realloc(void *at, size_t bytes)
+{
+    return fails_now() ? NULL : __real_realloc(at, bytes);
+}
+
+void *
+__wrap_aligned_alloc(size_t align, size_t bytes)
+{
+    return fails_now() ? NULL : __real_aligned_alloc(align, bytes);
 }
