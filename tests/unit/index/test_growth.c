@@ -300,6 +300,91 @@ growth_moving_window_stays_whole(void **state)
     }
 }
 
+static void
+put_now(struct fixture *f, const char *text, bool live)
+{
+    const struct fl_key key = fl_key(text, strlen(text));
+    const index_loc loc = media_write(&f->media, key, ++f->lsn, live ? 0 : INDEX_LOC_TOMBSTONE);
+
+    assert_int_equal(index_reserve(f->index, 1), FL_OK);
+    (void)index_put(f->index, index_hash(f->index, key), key, loc, f->lsn);
+}
+
+/* A key on its way into the tree lacks the prefix that an inner node's halves take when a key before it, inserted under
+ * the same holding of the lock, splits that node. */
+static void
+growth_split_above_a_stranger_stays_whole(void **state)
+{
+    struct fixture f;
+    struct order *tree;
+    char text[KEY_ROOM];
+
+    (void)state;
+    fixture_init(&f, 9, shape_random, 1);
+    tree = &index_state(f.index)->order;
+    while (tree->height < 2) {
+        const bool near =
+            tree->height == 1 && order_inner(tree, tree->root)->count > ORDER_INNER_CHILDREN - 8;
+
+        for (int n = 0; n < ORDER_SLICE - 1; n++) {
+            snprintf(text, sizeof(text), "aaaa%016lx", rng_u64(&f.rng));
+            put_now(&f, text, true);
+        }
+        if (near) {
+            put_now(&f, "stranger", true);
+        }
+        order_merge_all(tree);
+        if (near && tree->height < 2) {
+            put_now(&f, "stranger", false);
+        }
+    }
+    if (index_verify(f.index) != FL_OK) {
+        fail_msg("%s", fl_last_error());
+    }
+    put_now(&f, "stranger", false);
+    assert_int_equal(index_verify(f.index), FL_OK);
+    fixture_deinit(&f);
+}
+
+/* Whether a key that leaves is in the tree is decided under the order's lock: a merge that comes between its leaving
+ * and that decision inserts it. */
+static void
+order_merge_before_remove_inserts_the_leaving(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    for (int merge_first = 0; merge_first < 2; merge_first++) {
+        fixture_init(&f, 10, shape_random, 1);
+        struct index_state *inside = index_state(f.index);
+        const struct fl_key key = fl_key("leaving", 7);
+        const uint64_t hash = index_hash(f.index, key);
+
+        put_now(&f, "leaving", true);
+        const uint32_t id = 1;
+        const uint64_t word = entries_load(&inside->entries, id);
+
+        entries_store(&inside->entries, id, ENTRY_LEAVING | word);
+        assert_true(hash_remove(&inside->hash, hash, id));
+        if (merge_first == 1) {
+            order_merge_all(&inside->order);
+            assert_true(order_placed(&inside->order, id));
+            assert_true(order_remove(&inside->order, &key, id));
+            entries_free(&inside->entries, id);
+        } else {
+            assert_false(order_remove(&inside->order, &key, id));
+            assert_int_equal(inside->entries.free_count, 0);
+            order_merge_all(&inside->order);
+            assert_false(order_placed(&inside->order, id));
+        }
+        atomic_store(&inside->counts[0], 0);
+        assert_int_equal(inside->order.count, 0);
+        assert_int_equal(index_verify(f.index), FL_OK);
+        assert_int_equal(entries_take(&inside->entries), id);
+        fixture_deinit(&f);
+    }
+}
+
 /* Deletes of keys that wait for their place, and scans in between. */
 static void
 growth_short_lived_keys_stays_whole(void **state)
@@ -367,6 +452,8 @@ main(void)
         cmocka_unit_test(growth_zeros_stays_whole),
         cmocka_unit_test(growth_in_order_stays_whole),
         cmocka_unit_test(growth_moving_window_stays_whole),
+        cmocka_unit_test(growth_split_above_a_stranger_stays_whole),
+        cmocka_unit_test(order_merge_before_remove_inserts_the_leaving),
         cmocka_unit_test(growth_short_lived_keys_stays_whole),
         cmocka_unit_test(growth_by_single_puts_needs_no_overflow_and_little_memory),
     };
