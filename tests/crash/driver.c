@@ -78,11 +78,13 @@ look(struct driver *driver)
     if (driver->wrong || driver->store == NULL || driver->maybe != NULL) {
         return;
     }
+    const unsigned long paused = plant_allocation_pause();
     const uint64_t now_ms = fl_now_ms(driver->store);
 
     driver->seen_ms = now_ms > driver->seen_ms ? now_ms : driver->seen_ms;
     driver->wrong = !contents_match(driver->now, driver->store, now_ms, false, driver->why,
                                     sizeof(driver->why));
+    plant_allocation_resume(paused);
 }
 
 static void
@@ -96,6 +98,7 @@ static void
 done(struct driver *driver, const char *what, fl_status status, const struct contents *next)
 {
     driver->last = status;
+    driver->statuses |= UINT32_C(1) << status;
     driver->no_space += status == FL_NO_SPACE;
     if (status == FL_OK) {
         driver->now = next;
@@ -116,7 +119,7 @@ driver_open(struct driver *driver)
     plant_random_seed(driver->op + 1);
     driver->last =
         store_open_map(driver->open_map(driver->open_context), &driver->options, &driver->store);
-    if (driver->last != FL_OK) {
+    if (driver->last != FL_OK && !driver->may_refuse) {
         driver->wrong = true;
         (void)snprintf(driver->why, sizeof(driver->why), "open: %s", fl_last_error());
     }
@@ -184,6 +187,9 @@ void
 driver_put_deadline(struct driver *driver, uint8_t space, const char *key, uint32_t len,
                     uint64_t deadline_ms)
 {
+    if (driver->store == NULL) {
+        return;
+    }
     struct contents_item item = item_make(driver, space, key, len, true);
     const struct fl_put_options options = {.deadline_ms = deadline_ms};
 
@@ -206,6 +212,9 @@ driver_put(struct driver *driver, uint8_t space, const char *key, uint32_t len)
 void
 driver_delete(struct driver *driver, uint8_t space, const char *key)
 {
+    if (driver->store == NULL) {
+        return;
+    }
     const struct contents_item item = item_make(driver, space, key, 0, false);
     const struct contents *next = contents_with(driver->mempool, driver->now, &item);
 
@@ -216,6 +225,9 @@ driver_delete(struct driver *driver, uint8_t space, const char *key)
 void
 driver_delete_spaces(struct driver *driver, uint8_t first, uint8_t last)
 {
+    if (driver->store == NULL) {
+        return;
+    }
     const struct contents *next =
         contents_without_spaces(driver->mempool, driver->now, first, last);
 
@@ -226,6 +238,9 @@ driver_delete_spaces(struct driver *driver, uint8_t first, uint8_t last)
 void
 driver_maintain(struct driver *driver, unsigned count)
 {
+    if (driver->store == NULL) {
+        return;
+    }
     for (unsigned i = 0; i < (count == 0 ? MAINTAIN_MAX : count); i++) {
         begin(driver, "maintain", NULL);
         const fl_status status = fl_maintain(driver->store);
@@ -263,11 +278,12 @@ batch_change(struct driver *driver, struct fl_batch *batch, const char *text, ui
         memcpy(from, text, (size_t)(arrow - text));
         const struct contents_item *source = contents_find(*next, 0, from, strlen(from));
 
-        if (source == NULL) {
-            die("driver: rename of %s, which is not there", from);
-        }
-        item = item_make(driver, 0, arrow + 1, source->len, false);
         const struct contents_item gone = item_make(driver, 0, from, 0, false);
+
+        item = item_make(driver, 0, arrow + 1, source != NULL ? source->len : 0, false);
+        if (source == NULL) {
+            return fl_batch_put_from(batch, item_key(&item), item_key(&gone), NULL);
+        }
 
         item.value = source->value;
         item.deadline_ms = source->deadline_ms;
@@ -286,6 +302,9 @@ batch_change(struct driver *driver, struct fl_batch *batch, const char *text, ui
 void
 driver_batch(struct driver *driver, uint32_t len, const char *const *changes, unsigned count)
 {
+    if (driver->store == NULL) {
+        return;
+    }
     const struct contents *next = driver->now;
     struct fl_batch *batch = NULL;
     fl_status status = fl_batch_create(driver->store, &batch);

@@ -23,8 +23,11 @@ struct driver {
     uint64_t wall_ms;
     uint64_t seen_ms;
     unsigned op;
-    fl_status last; /* of the last operation */
-    bool wrong;     /* the running store showed something that it should not; `why` */
+    uint32_t statuses; /* what operations have returned: a bit each */
+    fl_status last;    /* of the last operation */
+    bool
+        may_refuse; /* an open that fails is not wrong; operations on the store that is not there are left out */
+    bool wrong; /* the running store showed something that it should not; `why` */
     char why[256];
     /* How far it got, over all opens. */
     unsigned no_space;

@@ -32,6 +32,7 @@ record_workload(struct record *record, const struct workload *workload, enum pm_
     driver_init(&driver, &workload->geometry, &record->mempool, &record->trace);
     driver.open_map = open_mem;
     driver.open_context = mem;
+    driver.may_refuse = failure != NULL;
     if (driver_open(&driver) == FL_OK) {
         workload->run(&driver, seed);
     }
