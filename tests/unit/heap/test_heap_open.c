@@ -225,6 +225,14 @@ file_cut_below_an_owned_block_is_damage(void **state)
         assert_true(damage_of(&f) > 0);
         assert_string_equal(f.rule, "file-cut");
     }
+    /* Just before a table block: none of the words that are left says anything of what came behind. */
+    for (uint32_t group = 1; group <= 3; group++) {
+        fixture_close(&f);
+        mem_map_load(f.mem, image, (uint64_t)group * GROUP * BLOCK);
+        assert_int_equal(fixture_reopen(&f), FL_OK);
+        assert_int_equal(damage_of(&f), 4 - group);
+        assert_string_equal(f.rule, "file-cut");
+    }
     fixture_close(&f);
     mem_map_load(f.mem, image, BLOCK);
     assert_int_equal(fixture_reopen(&f), FL_CORRUPT);

@@ -136,6 +136,30 @@ segment_of_many_blocks_says_so_last(void **state)
 }
 
 static void
+segment_of_many_blocks_is_freed_first_block_first(void **state)
+{
+    static struct fixture f;
+    static char big[3 * BLOCK];
+    struct pm pm;
+
+    (void)state;
+    fixture_create_recorded(&f);
+    pm_init(&pm, heap_media(f.heap));
+    memset(big, 'b', sizeof(big) - 1);
+    const uint32_t block = (uint32_t)(fixture_put(&f, LOG_HEAD_MAIN, "big", big) / BLOCK);
+
+    fixture_fill(&f, LOG_HEAD_MAIN);
+    assert_int_equal(log_segment_free(f.log, &pm, block), FL_OK);
+    const struct store first = store_at(word_off(block));
+
+    for (uint32_t b = block + 1; b < block + 4; b++) {
+        assert_durable_before(first, store_at(word_off(b)));
+        assert_true(store_at(word_off(b)).flushed_by < trace.fences);
+    }
+    fixture_destroy(&f);
+}
+
+static void
 frame_begins_on_a_fresh_line_and_no_line_is_flushed_twice(void **state)
 {
     static struct fixture f;
@@ -434,6 +458,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(segment_change_makes_each_step_durable_before_the_next),
         cmocka_unit_test(segment_of_many_blocks_says_so_last),
+        cmocka_unit_test(segment_of_many_blocks_is_freed_first_block_first),
         cmocka_unit_test(frame_begins_on_a_fresh_line_and_no_line_is_flushed_twice),
         cmocka_unit_test(frame_costs_one_fence_however_many_records),
         cmocka_unit_test(heads_append_apart_and_both_come_back),
