@@ -1,8 +1,10 @@
-/* Goal:   a call of the mapping or an allocation that fails, whichever it is, fails an operation with a clear status and
- *         nothing else: what was acknowledged stays, nothing is half there, and the store goes on, or is read-only until it is
+/* Goal:   a call of the mapping or an allocation that fails, whichever it is, fails an operation with a clear
+ *         status and nothing else: what was acknowledged stays, nothing is half there, and the store goes on, or is
+ *         read-only until it is
  *         opened again.
- * Method: a short workload is run again and again, with the first, second, third ... call failing, until none is left to fail.
- *         After each run the failure is taken away, the store is opened again and held to what was acknowledged. Runs with a
+ * Method: a short workload is run again and again, with the first, second, third ... call failing, until none is
+ *         left to fail. After each run the failure is taken away, the store is opened again and held to what was
+ *         acknowledged. Runs with a
  *         failing sync are explored for crash states besides.
  */
 #include "tests/crash/explore.h"
