@@ -295,20 +295,21 @@ static fl_status
 group_flush(struct cleaning *c)
 {
     enum verdict verdicts[GROUP];
+    const size_t count = c->group_count;
     const uint32_t token = engine_enter(c->engine); /* a reader of the index, as any other */
 
     for (int stage = 0; stage < 2; stage++) {
-        for (size_t i = 0; i < c->group_count; i++) {
+        for (size_t i = 0; i < count; i++) {
             engine_prefetch(c->engine, c->group[i].hash, stage);
         }
     }
-    for (size_t i = 0; i < c->group_count; i++) {
+    for (size_t i = 0; i < count; i++) {
         const struct candidate *one = &c->group[i];
 
         verdicts[i] = judge_record(c, &one->record, one->hash, one->loc);
     }
     engine_exit(c->engine, token);
-    for (size_t i = 0; i < c->group_count; i++) {
+    for (size_t i = 0; i < count; i++) {
         const struct candidate *one = &c->group[i];
         const fl_status status = take_record(c, &one->record, one->hash, one->loc, verdicts[i]);
 

@@ -41,7 +41,7 @@ format_interrupted(const uint8_t *base, uint64_t size)
            all_zero(base, HEAP_CLOCK_OFF + sizeof(uint64_t), HEAP_ROOT_OFF) &&
            all_zero(base, HEAP_ROOT_OFF + HEAP_ROOT_BYTES, block / 2) &&
            all_zero(base, block / 2 + HEAP_SUPER_BYTES, block) &&
-           all_zero(base, block + 2 * HEAP_ENTRY_BYTES, size);
+           all_zero(base, block + (uint64_t)2 * HEAP_ENTRY_BYTES, size);
 }
 
 fl_status

@@ -16,22 +16,22 @@
 uint32_t
 heap_table_block(const struct heap *heap, uint32_t block)
 {
-    const uint32_t group = block / heap->group_blocks;
+    const uint32_t first = block & ~(heap->group_blocks - 1); /* a power of two */
 
-    return group == 0 ? 1 : group * heap->group_blocks;
+    return first == 0 ? 1 : first;
 }
 
 static uint64_t
 entry_off(const struct heap *heap, uint32_t block)
 {
     return heap_block_off(&heap->geometry, heap_table_block(heap, block)) +
-           (uint64_t)(block % heap->group_blocks) * HEAP_ENTRY_BYTES;
+           (uint64_t)(block & (heap->group_blocks - 1)) * HEAP_ENTRY_BYTES;
 }
 
 bool
 heap_block_is_meta(const struct heap *heap, uint32_t block)
 {
-    return block < 2 || block % heap->group_blocks == 0;
+    return block < 2 || (block & (heap->group_blocks - 1)) == 0;
 }
 
 static void __attribute__((format(printf, 4, 5)))

@@ -129,7 +129,7 @@ finish_sample(struct finish *finish)
     }
     finish->skip = count == 0 ? 0 : finish->skip;
     sort_keys(samples, scratch, count, 0, finish_key, finish);
-    for (size_t p = 1; p < FINISH_PARTS && count >= 2 * FINISH_PARTS; p++) {
+    for (size_t p = 1; p < FINISH_PARTS && count >= (size_t)2 * FINISH_PARTS; p++) {
         struct fl_key *splitter = &finish->splitters[finish->splitters_count];
 
         finish_key(finish, &samples[count * p / FINISH_PARTS], splitter);

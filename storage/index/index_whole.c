@@ -230,7 +230,7 @@ index_verify(struct index *index)
     if (verify.status != FL_OK) {
         return verify.status;
     }
-    verify.seen = mem_alloc_zero((atomic_load(&state->entries.words.next) / 64 + 1) * 8);
+    verify.seen = mem_alloc_zero(((size_t)atomic_load(&state->entries.words.next) / 64 + 1) * 8);
     if (verify.seen == NULL) {
         return FL_FAIL(FL_NO_MEMORY, "no memory to check the index");
     }

@@ -83,7 +83,7 @@ slots_lower(const uint64_t *slots, unsigned count, uint64_t slot)
         const unsigned half = count / 2;
 
         /* A multiplication, not a choice: the comparison's outcome can't be predicted. */
-        base += (base[half - 1] < slot) * half;
+        base += (size_t)(base[half - 1] < slot) * half;
         count -= half;
     }
     return (unsigned)(base - slots) + (*base < slot);
@@ -214,7 +214,7 @@ leaf_sharpen(const struct order *order, struct leaf *leaf)
     uint32_t ids[ORDER_LEAF_SLOTS];
     struct fl_key keys[ORDER_LEAF_SLOTS];
 
-    if (!slots_tie(slots, count)) {
+    if (count < 2 || !slots_tie(slots, count)) {
         return;
     }
     for (unsigned i = 0; i < count; i++) {

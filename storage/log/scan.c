@@ -35,7 +35,7 @@ frame_at(const struct walk *walk, uint64_t pos, uint64_t limit, struct log_batch
 static size_t
 record_bytes_max(const struct walk *walk)
 {
-    return (size_t)heap_geometry(walk->log->heap)->inline_bytes_max + 2 * FL_KEY_BYTES_MAX +
+    return (size_t)heap_geometry(walk->log->heap)->inline_bytes_max + (size_t)2 * FL_KEY_BYTES_MAX +
            LOG_LINE_BYTES;
 }
 

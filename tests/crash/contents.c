@@ -281,7 +281,8 @@ contents_match(const struct contents *contents, struct fl_store *store, uint64_t
     struct matching m = {store, now_ms, why, why_size};
     uint32_t from = 0;
 
-    for (uint8_t space = 0; space < CONTENTS_SPACES; space++) {
+    for (unsigned i = 0; i < CONTENTS_SPACES; i++) {
+        const uint8_t space = (uint8_t)i;
         uint32_t end = from;
         uint32_t shown = 0;
 

@@ -28,8 +28,8 @@ struct score {
     unsigned killed, known, survived;
 };
 
-/* Mutants that do no harm, by function (^: the innermost) and why. A flush or fence here is one that could go, or
- * that is there for what these workloads don't have: a second thread, damaged media. */
+/* Mutants that do no harm, by function (^: the innermost) and why. A flush or fence here is one that could go, or that
+ * is there for what these workloads don't have: a second thread, damaged media. */
 static const struct {
     const char *function;
     enum mutation mutation;

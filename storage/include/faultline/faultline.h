@@ -22,8 +22,8 @@ extern "C" {
 
 /* Limits of the API; the media format allows wider keys. */
 #define FL_KEY_BYTES_MAX 65536u
-#define FL_VALUE_BYTES_MAX (512u * 1024 * 1024)
-#define FL_BATCH_BYTES_MAX (64u * 1024 * 1024) /* encoded records of one batch, blobs not counted */
+#define FL_VALUE_BYTES_MAX 536870912u /* 512 MiB */
+#define FL_BATCH_BYTES_MAX 67108864u  /* 64 MiB: encoded records of one batch, blobs not counted */
 
 struct fl_store;
 struct fl_snapshot;

@@ -278,7 +278,8 @@ overwrite(struct load *load)
     const double copied =
         (double)(after.cleaner_copied_bytes_total - before.cleaner_copied_bytes_total);
 
-    const double end = end_sum / (samples - (SAMPLES - SAMPLES / 10));
+    const unsigned samples_end = samples - (SAMPLES - SAMPLES / 10);
+    const double end = end_sum / samples_end;
 
     print_message(
         "%s: %u keys, live %lu MiB, file %lu MiB; file / live: end %.2f, mean %.2f, max %.2f, "
