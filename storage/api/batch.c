@@ -454,7 +454,7 @@ request_fill(struct batch_data *data)
     request->sync_all = data->sync_all;
     request->owner = data;
     engine_request_measure(request);
-    request->claim = data->deletes == request->count_live ? HEAP_RESERVE : HEAP_NORMAL;
+    request->claim = HEAP_RESERVE; /* it was promised room, change by change */
 }
 
 static bool

@@ -16,7 +16,8 @@ fl_blob_create(struct fl_store *store, size_t len, struct fl_blob **out)
     fl_status status = engine_writable(store->engine);
 
     if (status == FL_OK) {
-        status = engine_room(store->engine, len, 0);
+        status = engine_room(store->engine, len,
+                             atomic_load_explicit(&store->claimed, memory_order_relaxed));
     }
     if (status != FL_OK) {
         return status;

@@ -24,11 +24,10 @@ store_commit(struct fl_store *store, struct engine_request *request)
     fl_status status = engine_commit(store->engine, request);
 
     /* The head's last segment and the ready blocks are used up: wait for the cleaner, once. */
-    if (status == FL_NO_SPACE && request->claim == HEAP_NORMAL &&
-        engine_room(store->engine,
-                    request->bytes +
-                        heap_geometry(log_heap(engine_log(store->engine)))->block_bytes,
-                    0) == FL_OK) {
+    if (status == FL_NO_SPACE) {
+        (void)!engine_room(
+            store->engine,
+            request->bytes + heap_geometry(log_heap(engine_log(store->engine)))->block_bytes, 0);
         status = engine_commit(store->engine, request);
     }
     return status;

@@ -135,7 +135,7 @@ has_room(struct engine *engine, size_t bytes, size_t claimed)
     const size_t left = log_head_room_hint(engine->log, LOG_HEAD_MAIN);
 
     return bytes + claimed + LOG_BATCH_BYTES + LOG_LINE_BYTES <= left ||
-           heap_has_room(engine->heap, blocks_for(engine, bytes + claimed));
+           heap_make_room(engine->heap, blocks_for(engine, bytes + claimed));
 }
 
 fl_status
