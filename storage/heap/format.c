@@ -29,13 +29,17 @@ all_zero(const uint8_t *bytes, uint64_t from, uint64_t to)
                           memcmp(bytes + from, bytes + from + 1, (size_t)(to - from - 1)) == 0);
 }
 
-/* Did a crash interrupt heap_format()? Then the file is two blocks that are zero but for what format writes
- * before the first superblock. Anything else is somebody's data and is never written over. */
+/* Did a crash interrupt heap_format()? Then the file is zeros as far as its growth had come, or two blocks that are
+ * zero but for what format writes before the first superblock. Anything else is somebody's data and is never
+ * written over. */
 static bool
 format_interrupted(const uint8_t *base, uint64_t size)
 {
     const uint64_t block = size / 2;
 
+    if (size <= UINT64_C(2) * HEAP_BLOCK_BYTES_MAX && all_zero(base, 0, size)) {
+        return true;
+    }
     return (block & (block - 1)) == 0 && block >= HEAP_BLOCK_BYTES_MIN && size == 2 * block &&
            block <= HEAP_BLOCK_BYTES_MAX && all_zero(base, 0, HEAP_CLOCK_OFF) &&
            all_zero(base, HEAP_CLOCK_OFF + sizeof(uint64_t), HEAP_ROOT_OFF) &&

@@ -531,21 +531,13 @@ sites_note(struct explore_result *result, const struct trace *trace)
     }
 }
 
-static bool
-events_same(const struct trace_event *a, const struct trace_event *b)
-{
-    return a->kind == b->kind && a->atomic == b->atomic && a->all == b->all &&
-           a->is_mark == b->is_mark && a->thread == b->thread && a->site == b->site &&
-           a->off == b->off && a->len == b->len && a->data == b->data && a->mark == b->mark;
-}
-
 /* The first event in which two traces differ. */
 static size_t
 first_difference(const struct trace *a, const struct trace *b)
 {
     size_t i = 0;
 
-    while (i < a->count && i < b->count && events_same(&a->events[i], &b->events[i])) {
+    while (i < a->count && i < b->count && trace_event_same(&a->events[i], &b->events[i])) {
         i++;
     }
     return i;

@@ -33,6 +33,14 @@ trace_deinit(struct trace *trace)
     memset(trace, 0, sizeof(*trace));
 }
 
+bool
+trace_event_same(const struct trace_event *a, const struct trace_event *b)
+{
+    return a->kind == b->kind && a->atomic == b->atomic && a->all == b->all &&
+           a->is_mark == b->is_mark && a->thread == b->thread && a->site == b->site &&
+           a->off == b->off && a->len == b->len && a->data == b->data && a->mark == b->mark;
+}
+
 /* Threads are numbered as they come. */
 static uint8_t
 thread_number(void)

@@ -39,6 +39,8 @@ struct trace {
 
 void trace_deinit(struct trace *trace);
 
+bool trace_event_same(const struct trace_event *a, const struct trace_event *b);
+
 /* A mem_map_recorder; `context` is the trace. One thread at a time. */
 void trace_record(void *context, const struct mem_map_event *event);
 void trace_mark(struct trace *trace, const struct trace_mark *mark);

@@ -4,11 +4,18 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { NET_RETRY_MS = 10 };
+enum {
+    NET_RETRY_MS = 10,
+    PORT_FIRST =
+        20000, /* below the ephemeral range of Linux, 32768 and up: no outgoing connection takes it */
+    PORT_COUNT = 12000,
+    PORT_STRIDE = 7919, /* a prime: processes that start at neighbouring places don't meet */
+};
 
 static struct sockaddr_in
 loopback(uint16_t port)
@@ -22,16 +29,25 @@ loopback(uint16_t port)
 uint16_t
 net_port_free(void)
 {
-    struct sockaddr_in addr = loopback(0);
-    socklen_t len = sizeof(addr);
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    static unsigned asked;
 
-    if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0 ||
-        getsockname(fd, (struct sockaddr *)&addr, &len) != 0) {
-        die_errno("find a free port on 127.0.0.1");
+    for (unsigned i = 0; i < PORT_COUNT; i++) {
+        const unsigned place = ((unsigned)getpid() + asked++) * PORT_STRIDE % PORT_COUNT;
+        const uint16_t port = (uint16_t)(PORT_FIRST + place);
+        const struct sockaddr_in addr = loopback(port);
+        const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        if (fd < 0) {
+            die_errno("socket");
+        }
+        const bool is_free = bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0;
+
+        close(fd);
+        if (is_free) {
+            return port;
+        }
     }
-    close(fd);
-    return ntohs(addr.sin_port);
+    die("no free port on 127.0.0.1");
 }
 
 int

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* A TCP port of 127.0.0.1 that was free a moment ago, from the ephemeral range. Another process may
+/* A TCP port of 127.0.0.1 that was free a moment ago, from below the ephemeral range. Another process may
  * take it before it is used; tests that can should let the server bind port 0 instead. */
 uint16_t net_port_free(void);
 

@@ -55,23 +55,27 @@ file_of_somebody_else_is_corrupt_and_an_empty_one_not_found(void **state)
     fixture_destroy(&f);
 }
 
-/* Zeros of the right size are a format that a crash cut short; zeros of any other are not ours. */
+/* Zeros are a format that a crash cut short while the file grew; a byte of something else is somebody's. */
 static void
-file_of_zeros_is_formatted_only_if_format_made_it(void **state)
+file_of_zeros_is_formatted_and_nothing_else(void **state)
 {
     static const uint64_t lens[] = {BLOCK, 2 * BLOCK, 3 * BLOCK, 4 * BLOCK, 8 * BLOCK};
-    static const uint8_t zeros[8 * BLOCK];
+    static uint8_t bytes[8 * BLOCK];
     struct heap_geometry geometry;
     struct fixture f;
 
     (void)state;
     fixture_create(&f, PM_DIRECT, 64);
     for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
-        fixture_close(&f);
-        mem_map_load(f.mem, zeros, lens[i]);
-        f.map = mem_map_open(f.mem);
-        assert_int_equal(heap_probe(f.map, &geometry, NULL),
-                         lens[i] / BLOCK % 2 == 0 ? FL_NOT_FOUND : FL_CORRUPT);
+        for (unsigned last = 0; last <= 1; last++) {
+            bytes[lens[i] - 1] = (uint8_t)last;
+            fixture_close(&f);
+            mem_map_load(f.mem, bytes, lens[i]);
+            f.map = mem_map_open(f.mem);
+            assert_int_equal(heap_probe(f.map, &geometry, NULL),
+                             last == 0 ? FL_NOT_FOUND : FL_CORRUPT);
+        }
+        bytes[lens[i] - 1] = 0;
     }
     fixture_destroy(&f);
 }
@@ -351,7 +355,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(file_of_somebody_else_is_corrupt_and_an_empty_one_not_found),
-        cmocka_unit_test(file_of_zeros_is_formatted_only_if_format_made_it),
+        cmocka_unit_test(file_of_zeros_is_formatted_and_nothing_else),
         cmocka_unit_test(format_cut_short_anywhere_is_begun_anew_or_done),
         cmocka_unit_test(superblock_damaged_is_read_from_its_copy_and_healed),
         cmocka_unit_test(table_word_damaged_is_found_and_its_block_kept_out_of_use),
