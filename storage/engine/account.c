@@ -52,28 +52,31 @@ engine_account_dead(struct engine *engine, index_loc loc, const struct log_recor
     }
 }
 
+static void
+visit_reset(void *context, uint32_t block, struct log_segment *segment, uint64_t bytes)
+{
+    struct engine *engine = context;
+
+    (void)bytes;
+    if (segment->use == LOG_USE_LOG) {
+        const uint64_t live = atomic_exchange(&segment->live_bytes, 0);
+
+        atomic_fetch_sub_explicit(&engine->live_bytes, live, memory_order_relaxed);
+    } else {
+        /* References of the index go; a holder that has not committed keeps its own. */
+        const uint32_t named = atomic_exchange(&segment->index_refs, 0);
+
+        for (uint32_t i = 0; i < named; i++) {
+            engine_blob_release(engine, block);
+        }
+    }
+}
+
 /* The index was emptied at once: no log record is live, no blob is named by it. */
 void
 engine_account_reset(struct engine *engine)
 {
-    const uint32_t total = heap_blocks_total(engine->heap);
-
-    for (uint32_t block = 2; block < total; block++) {
-        struct log_segment *segment = log_segment_of(engine->log, block);
-
-        if (segment->use == LOG_USE_LOG) {
-            const uint64_t bytes = atomic_exchange(&segment->live_bytes, 0);
-
-            atomic_fetch_sub_explicit(&engine->live_bytes, bytes, memory_order_relaxed);
-        } else if (segment->use == LOG_USE_BLOB) {
-            /* References of the index go; a holder that has not committed keeps its own. */
-            const uint32_t named = atomic_exchange(&segment->index_refs, 0);
-
-            for (uint32_t i = 0; i < named; i++) {
-                engine_blob_release(engine, block);
-            }
-        }
-    }
+    log_segments_visit(engine->log, LOG_ALL, engine, visit_reset);
 }
 
 void

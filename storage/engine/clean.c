@@ -86,7 +86,7 @@ victim_choose(struct engine *engine)
     struct heap_stats heap;
 
     choice.open_min = log_open_lsn_min(engine->log, UINT32_MAX, &choice.open_min_next);
-    log_segments_visit(engine->log, &choice, visit_choice);
+    log_segments_visit(engine->log, LOG_CLEANABLE, &choice, visit_choice);
     heap_stats_get(engine->heap, &heap);
     const uint64_t live = choice.used - choice.garbage;
     const bool tight = !heap_has_room(engine->heap, 4);

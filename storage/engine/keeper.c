@@ -39,7 +39,7 @@ engine_maintain(struct engine *engine)
     bool did = engine_clock_step(engine);
 
     if (atomic_exchange(&engine->unblock, false)) {
-        log_segments_visit(engine->log, NULL, unblock);
+        log_segments_visit(engine->log, LOG_CLEANABLE, NULL, unblock);
     }
     did |= index_step(engine);
     did |= engine_expire_step(engine);

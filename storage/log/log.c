@@ -268,8 +268,20 @@ log_open_lsn_min(const struct log *log, uint32_t except, uint64_t *next)
     return min;
 }
 
+static bool
+is_cleanable(const struct log *log, uint32_t block, const struct log_segment *segment)
+{
+    bool cleanable = segment->use == LOG_USE_LOG && segment->sealed;
+
+    for (int i = 0; i < LOG_HEADS; i++) {
+        cleanable =
+            cleanable && log->heads[i].block != block && log->heads[i].linking_block != block;
+    }
+    return cleanable;
+}
+
 void
-log_segments_visit(const struct log *log, void *context,
+log_segments_visit(const struct log *log, enum log_which which, void *context,
                    void (*visit)(void *context, uint32_t block, struct log_segment *segment,
                                  uint64_t bytes))
 {
@@ -279,12 +291,9 @@ log_segments_visit(const struct log *log, void *context,
     pthread_mutex_lock(&mutable_log->chain_lock);
     for (uint32_t block = 2; block < total; block++) {
         struct log_segment *segment = &log->segments[block];
-        bool wanted = segment->use == LOG_USE_LOG && segment->sealed;
 
-        for (int i = 0; i < LOG_HEADS; i++) {
-            wanted = wanted && log->heads[i].block != block && log->heads[i].linking_block != block;
-        }
-        if (wanted) {
+        if (which == LOG_ALL ? segment->use == LOG_USE_LOG || segment->use == LOG_USE_BLOB
+                             : is_cleanable(log, block, segment)) {
             visit(context, block, segment, log_segment_bytes(log, segment));
         }
     }

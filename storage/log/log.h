@@ -115,8 +115,11 @@ void log_copies_begin(struct log *log);
  * no older version of anything is left that a mask with a lower LSN would be needed for (storage rule 4). */
 uint64_t log_open_lsn_min(const struct log *log, uint32_t except, uint64_t *next);
 
-/* Call `visit` for every log segment that is sealed and that no head needs, under a lock: short, no calls back. */
-void log_segments_visit(const struct log *log, void *context,
+/* Which: log segments that are sealed and that no head needs, or log segments and blobs of all states. */
+enum log_which { LOG_CLEANABLE, LOG_ALL };
+
+/* Call `visit` for every such segment, under a lock: short, no calls back. */
+void log_segments_visit(const struct log *log, enum log_which which, void *context,
                         void (*visit)(void *context, uint32_t block, struct log_segment *segment,
                                       uint64_t bytes));
 
