@@ -264,27 +264,24 @@ fl_get(struct fl_store *store, struct fl_key key, void *buf, size_t cap, size_t 
 void
 fl_prefetch(struct fl_store *store, struct fl_key key)
 {
-    engine_prefetch(store->engine, engine_hash(store->engine, key), 0);
+    const uint64_t hash = engine_hash(store->engine, key);
+
+    engine_prefetch(store->engine, &hash, 1, INDEX_TO_BUCKET);
 }
 
 void
 fl_prefetch_many(struct fl_store *store, const struct fl_key *keys, size_t count)
 {
-    enum { AT_ONCE = 64 };
-    uint64_t hashes[AT_ONCE];
+    uint64_t hashes[INDEX_PREFETCH_MAX];
 
-    for (size_t first = 0; first < count; first += AT_ONCE) {
-        const size_t n = count - first < AT_ONCE ? count - first : AT_ONCE;
+    for (size_t first = 0; first < count; first += INDEX_PREFETCH_MAX) {
+        const size_t n = count - first < INDEX_PREFETCH_MAX ? count - first : INDEX_PREFETCH_MAX;
         const uint32_t token = engine_enter(store->engine);
 
         for (size_t i = 0; i < n; i++) {
             hashes[i] = engine_hash(store->engine, keys[first + i]);
         }
-        for (int stage = 0; stage < 3; stage++) {
-            for (size_t i = 0; i < n; i++) {
-                engine_prefetch(store->engine, hashes[i], stage);
-            }
-        }
+        engine_prefetch(store->engine, hashes, n, INDEX_TO_RECORD);
         engine_exit(store->engine, token);
     }
 }

@@ -171,13 +171,14 @@ install(struct cleaning *c, size_t first, size_t count)
 {
     struct engine *engine = c->engine;
 
+    uint64_t hashes[INSTALL_STEP];
+
+    for (size_t i = 0; i < count; i++) {
+        hashes[i] = c->copies[first + i].hash;
+    }
     const uint32_t token = engine_enter(engine);
 
-    for (int stage = 0; stage < 2; stage++) {
-        for (size_t i = first; i < first + count; i++) {
-            engine_prefetch(engine, c->copies[i].hash, stage);
-        }
-    }
+    engine_prefetch(engine, hashes, count, INDEX_TO_ENTRY);
     engine_exit(engine, token);
     pthread_mutex_lock(&engine->commit_lock);
     for (size_t i = first; i < first + count; i++) {
@@ -295,14 +296,15 @@ static fl_status
 group_flush(struct cleaning *c)
 {
     enum verdict verdicts[GROUP];
+    uint64_t hashes[GROUP];
     const size_t count = c->group_count;
+
+    for (size_t i = 0; i < count; i++) {
+        hashes[i] = c->group[i].hash;
+    }
     const uint32_t token = engine_enter(c->engine); /* a reader of the index, as any other */
 
-    for (int stage = 0; stage < 2; stage++) {
-        for (size_t i = 0; i < count; i++) {
-            engine_prefetch(c->engine, c->group[i].hash, stage);
-        }
-    }
+    engine_prefetch(c->engine, hashes, count, INDEX_TO_ENTRY);
     for (size_t i = 0; i < count; i++) {
         const struct candidate *one = &c->group[i];
 

@@ -145,13 +145,14 @@ publish_change(struct engine *engine, struct engine_change *change)
 static void
 prefetch_changes(struct engine *engine, const struct engine_change *changes, uint32_t count)
 {
-    for (int stage = 0; stage < 3; stage++) {
-        for (uint32_t i = 0; i < count; i++) {
-            if (!changes[i].skip) {
-                engine_prefetch(engine, changes[i].hash, stage);
-            }
-        }
+    uint64_t hashes[PREFETCH_AHEAD];
+    size_t wanted = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        hashes[wanted] = changes[i].hash;
+        wanted += !changes[i].skip;
     }
+    engine_prefetch(engine, hashes, wanted, INDEX_TO_RECORD);
 }
 
 static void

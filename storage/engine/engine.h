@@ -103,7 +103,9 @@ uint32_t engine_enter(struct engine *engine);
 void engine_exit(struct engine *engine, uint32_t token);
 
 uint64_t engine_hash(const struct engine *engine, struct fl_key key);
-void engine_prefetch(struct engine *engine, uint64_t hash, int stage);
+/* As index_prefetch(). */
+void engine_prefetch(struct engine *engine, const uint64_t *hashes, size_t count,
+                     enum index_depth depth);
 
 /* Ask the clock only if the record has a deadline. */
 #define ENGINE_NOW UINT64_C(0)

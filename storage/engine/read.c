@@ -22,19 +22,23 @@ engine_hash(const struct engine *engine, struct fl_key key)
 }
 
 static void
-prefetch_media(void *context, index_loc loc)
+prefetch_media(void *context, const index_loc *locs, size_t count)
 {
     const struct engine *engine = context;
-    const uint8_t *at = heap_media(engine->heap)->base + (loc & INDEX_LOC_OFF_MASK);
+    const uint8_t *base = heap_media(engine->heap)->base;
 
-    __builtin_prefetch(at);
-    __builtin_prefetch(at + LOG_LINE_BYTES);
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t *at = base + (locs[i] & INDEX_LOC_OFF_MASK);
+
+        __builtin_prefetch(at);
+        __builtin_prefetch(at + LOG_LINE_BYTES);
+    }
 }
 
 void
-engine_prefetch(struct engine *engine, uint64_t hash, int stage)
+engine_prefetch(struct engine *engine, const uint64_t *hashes, size_t count, enum index_depth depth)
 {
-    index_prefetch(engine->index, hash, stage, prefetch_media);
+    index_prefetch(engine->index, hashes, count, depth, prefetch_media);
 }
 
 struct index *

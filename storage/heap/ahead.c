@@ -16,6 +16,29 @@ ready_target(const struct heap *heap)
     return target < HEAP_READY_MAX ? target : HEAP_READY_MAX;
 }
 
+/* Under heap->lock. */
+static void
+pick_one(struct heap *heap, uint32_t block)
+{
+    heap->free_count -= heap->blocks[block].use == HEAP_USE_FREE;
+    heap->blocks[block].use = HEAP_USE_FAULTING;
+    heap->blocks[block].warm = false;
+}
+
+/* Under heap->lock. */
+static bool
+pick_warm(struct heap *heap, uint32_t *block)
+{
+    while (heap->warm_count > 0) {
+        *block = heap->warm[--heap->warm_count];
+        if (heap->blocks[*block].use == HEAP_USE_FREE && heap->blocks[*block].warm) {
+            pick_one(heap, *block);
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Pick `count` contiguous blocks that are free, the lowest first, else at the end of the file, and mark them.
  * A run never holds a table block, so it stays inside one group. Under heap->lock. */
 static bool
@@ -23,6 +46,9 @@ pick_run(struct heap *heap, uint32_t count, uint32_t *first)
 {
     uint32_t run = 0;
 
+    if (count == 1 && pick_warm(heap, first)) {
+        return true;
+    }
     if (count == 1 && heap->free_count == 0 && heap->free_hint < heap->blocks_total) {
         heap->free_hint = heap->blocks_total;
     }
@@ -35,8 +61,7 @@ pick_run(struct heap *heap, uint32_t count, uint32_t *first)
         if (run == count) {
             *first = block + 1 - count;
             for (uint32_t b = *first; b <= block; b++) {
-                heap->free_count -= heap->blocks[b].use == HEAP_USE_FREE;
-                heap->blocks[b].use = HEAP_USE_FAULTING;
+                pick_one(heap, b);
             }
             if (count == 1) {
                 heap->free_hint = block + 1;
@@ -142,9 +167,27 @@ table_block_make(struct heap *heap, uint32_t block)
     return status;
 }
 
+/* Give the space of warm blocks back. Holds heap->lock, and drops it meanwhile. */
+static bool
+cool(struct heap *heap)
+{
+    const uint64_t unit = heap->geometry.block_bytes;
+    uint32_t block = 0;
+    bool any = false;
+
+    while (pick_warm(heap, &block)) {
+        pthread_mutex_unlock(&heap->lock);
+        (void)!nosync_punch(heap->map, block * unit, unit);
+        pthread_mutex_lock(&heap->lock);
+        unpick(heap, block, 1);
+        any = true;
+    }
+    return any;
+}
+
 /* Fault `count` contiguous blocks; they come back taken. Holds heap->lock on entry and on return. */
 static fl_status
-fault_run(struct heap *heap, uint32_t count, uint32_t *first)
+fault_run_once(struct heap *heap, uint32_t count, uint32_t *first)
 {
     const uint64_t unit = heap->geometry.block_bytes;
 
@@ -169,6 +212,14 @@ fault_run(struct heap *heap, uint32_t count, uint32_t *first)
         heap->blocks[b].use = HEAP_USE_TAKEN;
     }
     return FL_OK;
+}
+
+static fl_status
+fault_run(struct heap *heap, uint32_t count, uint32_t *first)
+{
+    const fl_status status = fault_run_once(heap, count, first);
+
+    return status == FL_NO_SPACE && cool(heap) ? fault_run_once(heap, count, first) : status;
 }
 
 static void

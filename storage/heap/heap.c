@@ -393,13 +393,33 @@ heap_disown_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_t c
     return FL_OK;
 }
 
+/* As many freed blocks keep their space as are wanted ahead: a store that overwrites takes one for each it frees. */
+static bool
+keep_warm(struct heap *heap, uint32_t block, uint32_t count)
+{
+    const uint32_t target =
+        heap->options.blocks_ahead < HEAP_WARM_MAX ? heap->options.blocks_ahead : HEAP_WARM_MAX;
+
+    pthread_mutex_lock(&heap->lock);
+    const bool kept = count == 1 && heap->warm_count < target;
+
+    if (kept) {
+        heap->warm[heap->warm_count++] = block;
+        heap->blocks[block].warm = true;
+    }
+    pthread_mutex_unlock(&heap->lock);
+    return kept;
+}
+
 void
 heap_recycle(struct heap *heap, uint32_t block, uint32_t count)
 {
     const uint64_t unit = heap->geometry.block_bytes;
 
-    /* A failure costs space until the block is used again; fault_in() zeroes what it finds. */
-    (void)!nosync_punch(heap->map, block * unit, count * unit);
+    if (!keep_warm(heap, block, count)) {
+        /* A failure costs space until the block is used again; fault_in() zeroes what it finds. */
+        (void)!nosync_punch(heap->map, block * unit, count * unit);
+    }
     pthread_mutex_lock(&heap->lock);
     for (uint32_t i = 0; i < count; i++) {
         FL_ASSERT(heap->blocks[block + i].use == HEAP_USE_FREEING);

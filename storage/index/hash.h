@@ -137,10 +137,13 @@ hash_bucket_first(uint64_t key_hash)
     return (unsigned)key_hash & (HASH_BUCKETS - 1);
 }
 
+/* Another bucket of the same 4 KiB page: both cost one page walk. */
 static inline unsigned
 hash_bucket_second(uint64_t key_hash)
 {
-    return (unsigned)(key_hash >> 8) & (HASH_BUCKETS - 1);
+    enum { PAGE_BUCKETS = 64 };
+
+    return hash_bucket_first(key_hash) ^ (((unsigned)(key_hash >> 8) & (PAGE_BUCKETS - 1)) | 1U);
 }
 
 static inline size_t

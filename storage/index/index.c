@@ -140,45 +140,6 @@ index_find(const struct index *index, uint64_t hash, struct fl_key key, uint64_t
     return *loc != 0;
 }
 
-static bool
-match_any(void *context, uint32_t id)
-{
-    (void)context;
-    (void)id;
-    return true;
-}
-
-void
-index_prefetch(const struct index *index, uint64_t hash, int stage,
-               void (*media_prefetch)(void *context, index_loc loc))
-{
-    const struct index_state *state = index_state(index);
-    const struct hash *in = index_hash_for(index, state, hash);
-
-    if (stage == 0) {
-        struct hash_walk walk;
-
-        hash_walk_begin(&walk, in, hash);
-        __builtin_prefetch(walk.segment->slots[hash_bucket_first(hash)]);
-        __builtin_prefetch(walk.segment->slots[hash_bucket_second(hash)]);
-        return;
-    }
-    const uint32_t id = hash_find(in, hash, match_any, NULL);
-
-    if (id == 0) {
-        return;
-    }
-    if (stage == 1) {
-        __builtin_prefetch(entries_word(&state->entries, id));
-    } else if (media_prefetch != NULL) {
-        const index_loc loc = entry_newest(entries_load(&state->entries, id));
-
-        if (loc != 0) {
-            media_prefetch(index->media.context, loc);
-        }
-    }
-}
-
 struct scan {
     const struct index *index;
     const struct index_state *state;

@@ -75,10 +75,15 @@ uint64_t index_hash(const struct index *index, struct fl_key key);
 bool index_find(const struct index *index, uint64_t hash, struct fl_key key, uint64_t at_lsn,
                 index_loc *loc);
 
-/* R. Start the cache misses of index_find: stage 0 the bucket, stage 1 the entry, stage 2 the record (through
- * `media_prefetch`, NULL: not). Call stage 0 for all keys of a batch, then 1 for all, then 2. */
-void index_prefetch(const struct index *index, uint64_t hash, int stage,
-                    void (*media_prefetch)(void *context, index_loc loc));
+enum index_depth { INDEX_TO_BUCKET, INDEX_TO_ENTRY, INDEX_TO_RECORD };
+
+enum { INDEX_PREFETCH_MAX = 64 };
+
+/* R. Start the cache misses of index_find for `count` keys, INDEX_PREFETCH_MAX at most; TO_RECORD: those of the records
+ * through `media_prefetch`. Waits for all misses but the last, of all keys together. */
+void index_prefetch(const struct index *index, const uint64_t *hashes, size_t count,
+                    enum index_depth depth,
+                    void (*media_prefetch)(void *context, const index_loc *locs, size_t count));
 
 enum index_direction { INDEX_FORWARD, INDEX_BACKWARD };
 

@@ -53,17 +53,12 @@ fl_status
 mapped_zero_stale(struct nosync_file *file, uint64_t off, uint64_t len)
 {
     const uint64_t page = (uint64_t)getpagesize();
+    uint64_t at = off;
 
-    for (uint64_t at = off; at < off + len; at += page) {
-        if (!is_zero(file->base + at, page)) {
-            const fl_status status = mapped_zero(file, at, page);
-
-            if (status != FL_OK) {
-                return status;
-            }
-        }
+    while (at < off + len && is_zero(file->base + at, page)) {
+        at += page;
     }
-    return FL_OK;
+    return at == off + len ? FL_OK : mapped_zero(file, at, off + len - at);
 }
 
 bool

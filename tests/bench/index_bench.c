@@ -97,9 +97,11 @@ dead(void *context, index_loc loc)
 }
 
 static void
-media_prefetch(void *context, index_loc loc)
+media_prefetch(void *context, const index_loc *locs, size_t count)
 {
-    __builtin_prefetch(((struct bench *)context)->records + (loc & INDEX_LOC_OFF_MASK));
+    for (size_t i = 0; i < count; i++) {
+        __builtin_prefetch(((struct bench *)context)->records + (locs[i] & INDEX_LOC_OFF_MASK));
+    }
 }
 
 static struct fl_key
@@ -216,8 +218,8 @@ bench_insert_batched(struct bench *bench)
 
         for (uint64_t j = 0; j < n; j++) {
             hashes[j] = index_hash(bench->index, record_key(bench, i + j));
-            index_prefetch(bench->index, hashes[j], 0, NULL);
         }
+        index_prefetch(bench->index, hashes, n, INDEX_TO_BUCKET, NULL);
         for (uint64_t j = 0; j < n; j++) {
             put(bench, hashes[j], i + j, record_loc(i + j), i + j + 1);
         }
@@ -286,13 +288,8 @@ bench_reads(struct bench *bench)
         for (uint64_t j = 0; j < BATCH; j++) {
             keys[j] = record_key(bench, mix(i + j) % n);
             hashes[j] = index_hash(bench->index, keys[j]);
-            index_prefetch(bench->index, hashes[j], 0, NULL);
         }
-        for (int stage = 1; stage <= 2; stage++) {
-            for (uint64_t j = 0; j < BATCH; j++) {
-                index_prefetch(bench->index, hashes[j], stage, media_prefetch);
-            }
-        }
+        index_prefetch(bench->index, hashes, BATCH, INDEX_TO_RECORD, media_prefetch);
         for (uint64_t j = 0; j < BATCH; j++) {
             index_loc loc;
 

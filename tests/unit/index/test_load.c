@@ -100,7 +100,7 @@ load_shard(void *arg)
         if (index_load_shard(job->f->index, hash) != job->shard) {
             continue;
         }
-        index_prefetch(job->f->index, hash, 0, NULL);
+        index_prefetch(job->f->index, &hash, 1, INDEX_TO_BUCKET, NULL);
         const index_loc loc = media_write(&job->f->media, record.key, record.lsn, record.flags);
 
         if (index_load_put(job->f->index, hash, record.key, loc, record.lsn) != FL_OK) {
