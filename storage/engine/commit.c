@@ -400,6 +400,7 @@ committer_main(void *arg)
 {
     struct engine *engine = arg;
 
+    (void)pthread_setname_np(pthread_self(), "fl-commit");
     pthread_mutex_lock(&engine->queue_lock);
     for (;;) {
         while (!engine->queue_stop && atomic_load(&engine->queue) == NULL) {

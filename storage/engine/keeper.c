@@ -69,6 +69,7 @@ keeper_main(void *arg)
 {
     struct engine *engine = arg;
 
+    (void)pthread_setname_np(pthread_self(), "fl-keeper");
     pthread_mutex_lock(&engine->keeper_lock);
     while (!engine->keeper_stop) {
         pthread_mutex_unlock(&engine->keeper_lock);

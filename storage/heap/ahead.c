@@ -262,6 +262,7 @@ ahead_main(void *arg)
 {
     struct heap *heap = arg;
 
+    (void)pthread_setname_np(pthread_self(), "fl-ahead");
     pthread_mutex_lock(&heap->lock);
     while (!heap->stop) {
         if (heap->ready_count >= ready_target(heap)) {
