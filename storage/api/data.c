@@ -285,10 +285,12 @@ batch_data_add(struct batch_data *data, const struct log_record *record, uint64_
     }
     struct engine_change *change = &data->changes[data->count];
 
-    memset(change, 0, sizeof(*change));
     change->record = *record;
     change->hash = hash;
     change->blob_block = blob_block;
+    change->skip = false;
+    change->loc = 0;
+    change->lsn = 0;
     memcpy(bytes, record->key.ptr, record->key.len);
     change->record.key.ptr = bytes;
     if (record->value.len > 0) {
