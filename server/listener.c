@@ -78,8 +78,7 @@ open_address(struct server *server, const char *host, const struct addrinfo *inf
     if (info->ai_family == AF_INET6) {
         set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
     }
-    if (bind(fd, info->ai_addr, info->ai_addrlen) != 0 ||
-        listen(fd, (int)server->options.tcp_backlog) != 0) {
+    if (bind(fd, info->ai_addr, info->ai_addrlen) != 0) {
         const fl_status status = FL_FAIL_ERRNO(FL_IO, "listening on %s port %llu", host,
                                                (unsigned long long)server->options.port);
 
@@ -165,9 +164,8 @@ open_unix(struct server *server)
         close(fd);
         return status;
     }
-    if ((options->unixsocketperm != 0 &&
-         chmod(options->unixsocket, (mode_t)options->unixsocketperm) != 0) ||
-        listen(fd, (int)options->tcp_backlog) != 0) {
+    if (options->unixsocketperm != 0 &&
+        chmod(options->unixsocket, (mode_t)options->unixsocketperm) != 0) {
         status = FL_FAIL_ERRNO(FL_IO, "listening on %s", options->unixsocket);
         close(fd);
         (void)unlink(options->unixsocket);
@@ -220,8 +218,12 @@ fl_status
 listener_start(struct server *server)
 {
     for (unsigned i = 0; i < server->listeners_count; i++) {
-        const fl_status status =
-            loop_listen(server->loop, server->listeners[i], &server->listeners[i]);
+        const int fd = server->listeners[i];
+
+        if (listen(fd, (int)server->options.tcp_backlog) != 0) {
+            return FL_FAIL_ERRNO(FL_IO, "listening on port %u", server->port_bound);
+        }
+        const fl_status status = loop_listen(server->loop, fd, &server->listeners[i]);
 
         if (status != FL_OK) {
             return status;

@@ -6,12 +6,12 @@
 
 struct server;
 
-/* Open what the options name: TCP on each address of `bind`, the unix socket. Sets
+/* Bind what the options name: TCP on each address of `bind`, the unix socket. Nobody can connect yet. Sets
  * server->listeners and port_bound. Errors: FL_INVALID (an address), FL_IO (in use, not
  * permitted); nothing stays open then. */
 FL_NODISCARD fl_status listener_open_all(struct server *server);
 
-/* Give them to the loop. */
+/* Listen, and give them to the loop. Errors: FL_IO (another server was faster). */
 FL_NODISCARD fl_status listener_start(struct server *server);
 
 /* Let connections to come have the keep-alive that the options say now; those that are open keep theirs. */

@@ -129,27 +129,32 @@ serve(struct server *server, const struct options *options)
 {
     struct opening opening = {.server = server, .told_ms = clock_mono_ns() / CLOCK_NS_PER_MS};
     struct fl_store *store = NULL;
-    fl_status status = open_store(&opening, options, &store);
+    const char *doing = "";
+    fl_status status = server_init(server, options);
 
-    if (status != FL_OK) {
-        logger_write(&server->logger, LOGGER_ERROR, "opening %s: %s", options->store,
-                     fl_last_error());
-        return EXIT_FAILURE;
+    if (status == FL_OK) {
+        status =
+            listener_open_all(server); /* an address in use is told before the store is touched */
     }
-    status = server_init(server, options, store);
+    if (status == FL_OK) {
+        status = open_store(&opening, options, &store);
+        doing = status == FL_OK ? "" : "opening the store: ";
+    }
+    if (status == FL_OK) {
+        status = server_start(server, store);
+    }
     if (status == FL_OK) {
         report_store(server);
-        status = server_start(server);
-    }
-    if (status == FL_OK) {
         report_ready(server);
         status = server_run(server);
     }
     if (status != FL_OK) {
-        logger_write(&server->logger, LOGGER_ERROR, "%s", fl_last_error());
+        logger_write(&server->logger, LOGGER_ERROR, "%s%s", doing, fl_last_error());
     }
     server_deinit(server);
-
+    if (store == NULL) {
+        return EXIT_FAILURE;
+    }
     const fl_status closed = fl_close(store);
 
     if (closed != FL_OK) {

@@ -378,14 +378,9 @@ make_run_id(struct server *server)
 }
 
 fl_status
-server_init(struct server *server, const struct options *options, struct fl_store *store)
+server_init(struct server *server, const struct options *options)
 {
-    struct fl_stats stats = {.struct_bytes = sizeof(stats)};
-
     server->options = *options;
-    server->store = store;
-    fl_stats(store, &stats);
-    server->inline_bytes_max = stats.inline_bytes_max;
     make_run_id(server);
     command_table_init(&server->commands);
     resp_pool_init(&server->pool, POOL_SPARE_MAX);
@@ -398,23 +393,11 @@ server_init(struct server *server, const struct options *options, struct fl_stor
     if (status == FL_OK) {
         status = scan_cursors_create(SCAN_CURSORS_DEFAULT, &server->scan_cursors);
     }
-    if (status == FL_OK) {
-        status = fl_batch_create(store, &server->commit.batch);
-    }
     return status;
 }
 
-fl_status
-server_start(struct server *server)
-{
-    raise_files_limit(server);
-    fl_status status = listener_open_all(server);
-
-    return status == FL_OK ? server_start_loop(server) : status;
-}
-
-fl_status
-server_start_loop(struct server *server)
+static fl_status
+start_loop(struct server *server)
 {
     fl_status status =
         loop_create((enum loop_kind)server->options.loop, (unsigned)server->options.maxclients,
@@ -433,6 +416,20 @@ server_start_loop(struct server *server)
         status = loop_watch(server->loop, fl_event_fd(server->store), server->store);
     }
     return status == FL_OK ? listener_start(server) : status;
+}
+
+fl_status
+server_start(struct server *server, struct fl_store *store)
+{
+    struct fl_stats stats = {.struct_bytes = sizeof(stats)};
+
+    server->store = store;
+    fl_stats(store, &stats);
+    server->inline_bytes_max = stats.inline_bytes_max;
+    raise_files_limit(server);
+    const fl_status status = fl_batch_create(store, &server->commit.batch);
+
+    return status == FL_OK ? start_loop(server) : status;
 }
 
 void

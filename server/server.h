@@ -103,14 +103,11 @@ struct server {
     char executable[OPTIONS_PATH_BYTES];
 };
 
-/* Set up a zeroed server whose logger and signal_fd (-1: none) are set. After a failure too,
- * server_deinit(). Owner: the store stays the caller's. */
-FL_NODISCARD fl_status server_init(struct server *server, const struct options *options,
-                                   struct fl_store *store);
+/* Set up a zeroed server whose logger and signal_fd (-1: none) are set. After a failure too, server_deinit(). */
+FL_NODISCARD fl_status server_init(struct server *server, const struct options *options);
 
-/* Open the listeners and the loop; or the loop alone, over the listeners that there are. */
-FL_NODISCARD fl_status server_start(struct server *server);
-FL_NODISCARD fl_status server_start_loop(struct server *server);
+/* Open the loop, and listen on what listener_open_all() has bound. Owner: the store stays the caller's. */
+FL_NODISCARD fl_status server_start(struct server *server, struct fl_store *store);
 
 /* One turn: collect what has arrived and execute it (from within loop_wait()), then commit, then
  * reply. Waits at most 100 ms. */

@@ -107,6 +107,7 @@ store_and_port_in_use_are_refused(void **state)
         "--durability-min", "process");
     assert_true(child_exited(&child, 1));
     assert_non_null(strstr(out, "Address already in use"));
+    assert_int_not_equal(access(tmpdir_join(&dir, "other", path), F_OK), 0); /* nothing was made */
     subject_stop(&subject, STOP_MS);
     tmpdir_destroy(&dir);
 }

@@ -29,8 +29,8 @@ harness_init(struct harness *harness, unsigned clients, const char *password)
     logger_init(&harness->server->logger, STDERR_FILENO, LOGGER_ERROR);
     harness->server->signal_fd = -1;
     harness->server->cron_due_ms = UINT64_MAX; /* The test says when. */
-    FL_ASSERT(server_init(harness->server, &options, harness->store) == FL_OK);
-    FL_ASSERT(server_start_loop(harness->server) == FL_OK);
+    FL_ASSERT(server_init(harness->server, &options) == FL_OK);
+    FL_ASSERT(server_start(harness->server, harness->store) == FL_OK);
     server_tick_begin(harness->server);
     for (unsigned i = 0; i < clients; i++) {
         int pair[2];
