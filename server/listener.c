@@ -13,7 +13,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
+
+enum { BIND_RETRY_MS = 20, BIND_RETRIES_MS = 1000 };
 
 static void
 set_int(int fd, int level, int name, int value)
@@ -66,6 +69,33 @@ bound_port(int fd)
     return ntohs(address.any.sa_family == AF_INET6 ? address.in6.sin6_port : address.in.sin_port);
 }
 
+/* The kernel lets go of the sockets of a server that ran on io_uring and was killed a moment after the process is gone:
+ * whoever starts it again at once would meet its address in use. True: try again. */
+static bool
+wait_for_the_dead(int *waited_ms)
+{
+    const struct timespec pause = {.tv_nsec = BIND_RETRY_MS * 1000000L};
+
+    if (*waited_ms >= BIND_RETRIES_MS) {
+        return false;
+    }
+    nanosleep(&pause, NULL);
+    *waited_ms += BIND_RETRY_MS;
+    return true;
+}
+
+static int
+bind_patiently(int fd, const struct sockaddr *address, socklen_t len)
+{
+    int waited_ms = 0;
+    int result;
+
+    do {
+        result = bind(fd, address, len);
+    } while (result != 0 && errno == EADDRINUSE && wait_for_the_dead(&waited_ms));
+    return result;
+}
+
 static fl_status
 open_address(struct server *server, const char *host, const struct addrinfo *info)
 {
@@ -78,7 +108,7 @@ open_address(struct server *server, const char *host, const struct addrinfo *inf
     if (info->ai_family == AF_INET6) {
         set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
     }
-    if (bind(fd, info->ai_addr, info->ai_addrlen) != 0) {
+    if (bind_patiently(fd, info->ai_addr, info->ai_addrlen) != 0) {
         const fl_status status = FL_FAIL_ERRNO(FL_IO, "listening on %s port %llu", host,
                                                (unsigned long long)server->options.port);
 
@@ -124,16 +154,19 @@ remove_stale(const struct sockaddr_un *address)
     if (lstat(address->sun_path, &stat) != 0 || !S_ISSOCK(stat.st_mode)) {
         return FL_OK; /* bind() says what is wrong. */
     }
-    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int waited_ms = 0;
+    int error = 0;
 
-    if (fd < 0) {
-        return FL_FAIL_ERRNO(FL_IO, "socket");
-    }
-    const int result = connect(fd, (const struct sockaddr *)address, sizeof(*address));
-    const int error = errno;
+    do {
+        const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    close(fd);
-    if (result == 0) {
+        if (fd < 0) {
+            return FL_FAIL_ERRNO(FL_IO, "socket");
+        }
+        error = connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ? 0 : errno;
+        close(fd);
+    } while (error == 0 && wait_for_the_dead(&waited_ms));
+    if (error == 0) {
         return FL_FAIL(FL_BUSY, "%s: another server listens there", address->sun_path);
     }
     if (error == ECONNREFUSED && unlink(address->sun_path) != 0) {
