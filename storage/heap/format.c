@@ -22,6 +22,31 @@ probe_second_copy(struct nosync_map *map, uint64_t size, struct heap_geometry *g
     return FL_CORRUPT;
 }
 
+/* Is the second copy as good as the first, or as a crash may leave it while the size is raised: larger or smaller, or
+ * half written and marked so? The larger size holds: it was durable once before anything could rely on it. */
+static bool
+second_copy_judge(const struct nosync_map *map, uint64_t size, struct heap_geometry *geometry)
+{
+    const struct heap_super_media *first = (const struct heap_super_media *)map->media.base;
+    const struct heap_super_media *second =
+        (const struct heap_super_media *)(map->media.base + geometry->block_bytes / 2);
+    struct heap_geometry other = {0};
+
+    if (size < geometry->block_bytes / 2 + HEAP_SUPER_BYTES) {
+        return false;
+    }
+    if (super_rewriting(second)) {
+        return true;
+    }
+    if (super_decode(second, &other) != FL_OK || !super_same_but_size(first, second)) {
+        return false;
+    }
+    if (other.size_bytes_max > geometry->size_bytes_max) {
+        geometry->size_bytes_max = other.size_bytes_max;
+    }
+    return true;
+}
+
 static bool
 all_zero(const uint8_t *bytes, uint64_t from, uint64_t to)
 {
@@ -66,12 +91,7 @@ heap_probe(struct nosync_map *map, struct heap_geometry *geometry, const struct 
     fl_status status = super_decode(first, geometry);
 
     if (status == FL_OK) {
-        const struct heap_super_media *second =
-            (const struct heap_super_media *)(map->media.base + geometry->block_bytes / 2);
-        struct heap_geometry other = {0};
-
-        if (size < geometry->block_bytes / 2 + HEAP_SUPER_BYTES ||
-            super_decode(second, &other) != FL_OK || memcmp(first, second, sizeof(*first)) != 0) {
+        if (!second_copy_judge(map, size, geometry)) {
             heap_report_finding(report, "superblock", geometry->block_bytes / 2, HEAP_SUPER_BYTES,
                                 "the second superblock is damaged; the first is used");
         }
@@ -81,8 +101,10 @@ heap_probe(struct nosync_map *map, struct heap_geometry *geometry, const struct 
         return status;
     }
     if (probe_second_copy(map, size, geometry) == FL_OK) {
-        heap_report_finding(report, "superblock", 0, HEAP_SUPER_BYTES,
-                            "the first superblock is damaged; the second is used");
+        if (!super_rewriting(first)) {
+            heap_report_finding(report, "superblock", 0, HEAP_SUPER_BYTES,
+                                "the first superblock is damaged; the second is used");
+        }
         return FL_OK;
     }
     if (format_interrupted(map->media.base, size)) {
@@ -138,26 +160,70 @@ heap_format(struct nosync_map *map, struct heap_geometry *geometry)
     return pm_drain(&pm);
 }
 
-/* One copy of the superblock that doesn't validate is written anew from the other, feature bits and all. */
+/* Replace a copy while the other one is whole. Whatever a crash leaves of it is marked, so that it isn't taken for
+ * damage. */
+static fl_status
+copy_rewrite(struct nosync_map *map, uint64_t off, const struct heap_super_media *super)
+{
+    const size_t rest_off = sizeof(super->magic);
+    struct pm pm;
+
+    pm_init(&pm, &map->media);
+    pm_store_u64_nofence(&pm, off, HEAP_MAGIC_REWRITING);
+    /* order: the mark before the bytes. Half of them without it would be damage. */
+    fl_status status = pm_drain(&pm);
+
+    if (status == FL_OK) {
+        pm_write_nofence(&pm, off + rest_off, (const uint8_t *)super + rest_off,
+                         sizeof(*super) - rest_off);
+        /* order: the bytes before the mark goes, for the same reason. */
+        status = pm_drain(&pm);
+    }
+    if (status == FL_OK) {
+        pm_store_u64_nofence(&pm, off, HEAP_MAGIC);
+        /* order: this copy before the other one is touched: one of the two is whole at any time. And before
+         * return: the caller grows over the old size. */
+        status = pm_drain(&pm);
+    }
+    return status;
+}
+
 fl_status
 super_heal(struct nosync_map *map, const struct heap_geometry *geometry)
 {
     const uint64_t offs[2] = {0, geometry->block_bytes / 2};
-    struct heap_super_media good;
+    struct heap_super_media found[2];
     struct heap_geometry decoded;
     struct pm pm;
-    bool valid[2];
 
     for (int i = 0; i < 2; i++) {
-        valid[i] = super_decode((const struct heap_super_media *)(map->media.base + offs[i]),
-                                &decoded) == FL_OK;
+        memcpy(&found[i], map->media.base + offs[i], sizeof(found[i]));
     }
-    if (valid[0] == valid[1]) {
+    const bool first_valid = super_decode(&found[0], &decoded) == FL_OK;
+
+    if (!first_valid && super_decode(&found[1], &decoded) != FL_OK) {
+        return FL_FAIL(FL_CORRUPT, "both superblocks were damaged while the store was opened");
+    }
+    struct heap_super_media target = found[first_valid ? 0 : 1]; /* feature bits and all */
+
+    super_size_set(&target, geometry->size_bytes_max);
+    if (memcmp(&found[0], &target, sizeof(target)) == 0 &&
+        memcmp(&found[1], &target, sizeof(target)) == 0) {
         return FL_OK;
     }
-    memcpy(&good, map->media.base + offs[valid[0] ? 0 : 1], sizeof(good));
     pm_init(&pm, &map->media);
-    pm_write_nofence(&pm, offs[valid[0] ? 1 : 0], &good, sizeof(good));
-    /* order: the second copy before the first is trusted alone again; nothing else depends on it. */
-    return pm_drain(&pm);
+    pm_write_nofence(&pm, offs[0], &found[0], sizeof(found[0]));
+    pm_write_nofence(&pm, offs[1], &found[1], sizeof(found[1]));
+    /* order: what was read before either is touched. A process that died may have written it and not drained. */
+    fl_status status = pm_drain(&pm);
+
+    /* The second copy first, unless it is the only one that is whole. */
+    for (int i = 0; i < 2 && status == FL_OK; i++) {
+        const int copy = first_valid ? 1 - i : i;
+
+        if (memcmp(&found[copy], &target, sizeof(target)) != 0) {
+            status = copy_rewrite(map, offs[copy], &target);
+        }
+    }
+    return status;
 }

@@ -177,18 +177,29 @@ fl_status
 heap_open(struct nosync_map *map, const struct heap_geometry *geometry,
           const struct heap_options *options, struct heap **out)
 {
-    const uint64_t blocks_max = geometry->size_bytes_max / geometry->block_bytes;
-    struct heap *heap = calloc(1, sizeof(*heap));
+    struct heap_geometry raised = *geometry;
 
     *out = NULL;
+    if (!options->read_only && options->size_bytes_max > geometry->size_bytes_max) {
+        raised.size_bytes_max = options->size_bytes_max;
+        const fl_status status = super_geometry_check(&raised);
+
+        if (status != FL_OK) {
+            return status;
+        }
+    }
+    const uint64_t blocks_mapped = raised.size_bytes_max / raised.block_bytes;
+    struct heap *heap = calloc(1, sizeof(*heap));
+
     if (heap == NULL) {
         return FL_FAIL(FL_NO_MEMORY, "a heap");
     }
     heap->map = map;
     heap->media = &map->media;
-    heap->geometry = *geometry;
+    heap->geometry = raised;
     heap->options = *options;
-    heap->blocks_max = (uint32_t)blocks_max;
+    heap->blocks_max = (uint32_t)(geometry->size_bytes_max / geometry->block_bytes);
+    heap->blocks_mapped = (uint32_t)blocks_mapped;
     heap->group_blocks = geometry->block_bytes / HEAP_ENTRY_BYTES;
     heap->blocks_total = (uint32_t)(nosync_size_bytes(map) / geometry->block_bytes);
     if (heap->blocks_total > heap->blocks_max) {
@@ -197,12 +208,12 @@ heap_open(struct nosync_map *map, const struct heap_geometry *geometry,
     pthread_mutex_init(&heap->lock, NULL);
     pthread_cond_init(&heap->ready_cond, NULL);
     pthread_cond_init(&heap->ahead_cond, NULL);
-    heap->blocks = mmap(NULL, blocks_max * sizeof(heap->blocks[0]), PROT_READ | PROT_WRITE,
+    heap->blocks = mmap(NULL, blocks_mapped * sizeof(heap->blocks[0]), PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (heap->blocks == MAP_FAILED) {
         heap->blocks = NULL;
         heap_close(heap);
-        return FL_FAIL(FL_NO_MEMORY, "states of %" PRIu64 " blocks", blocks_max);
+        return FL_FAIL(FL_NO_MEMORY, "states of %" PRIu64 " blocks", blocks_mapped);
     }
     if (heap->blocks_total < 2) {
         heap_close(heap);
@@ -235,7 +246,14 @@ heap_open_finish(struct heap *heap)
         }
         block = end > block ? end : block + 1;
     }
-    return super_heal(heap->map, &heap->geometry);
+    const fl_status status = super_heal(heap->map, &heap->geometry);
+
+    if (status == FL_OK) {
+        pthread_mutex_lock(&heap->lock);
+        heap->blocks_max = heap->blocks_mapped;
+        pthread_mutex_unlock(&heap->lock);
+    }
+    return status;
 }
 
 void
@@ -246,7 +264,7 @@ heap_close(struct heap *heap)
     }
     heap_ahead_stop(heap);
     if (heap->blocks != NULL) {
-        munmap(heap->blocks, (size_t)heap->blocks_max * sizeof(heap->blocks[0]));
+        munmap(heap->blocks, (size_t)heap->blocks_mapped * sizeof(heap->blocks[0]));
     }
     pthread_cond_destroy(&heap->ahead_cond);
     pthread_cond_destroy(&heap->ready_cond);

@@ -43,6 +43,8 @@ struct heap_options {
     uint32_t blocks_ahead;   /* ready blocks to keep over the reserve */
     uint32_t reserve_blocks; /* ready blocks kept for HEAP_RESERVE */
     bool read_only;
+    uint64_t
+        size_bytes_max; /* for writing: if the heap's is smaller, raise it to this; 0: leave it */
     const struct heap_report *report; /* during open; NULL: none */
 };
 
@@ -65,7 +67,8 @@ struct heap_entry {
 struct heap;
 
 /* Is there a superblock? FL_OK, FL_NOT_FOUND (empty file or all zeros: to be formatted), FL_CORRUPT, FL_VERSION.
- * Reads the geometry, which the mapping's reservation must cover. `fd`-less: through the mapping. */
+ * Reads the geometry, which the mapping's reservation must cover. `fd`-less: through the mapping. Of two superblocks
+ * that differ in nothing but the size, as a crash while it is raised leaves them, the larger size holds. */
 FL_NODISCARD fl_status heap_probe(struct nosync_map *map, struct heap_geometry *geometry,
                                   const struct heap_report *report);
 
@@ -73,13 +76,16 @@ FL_NODISCARD fl_status heap_probe(struct nosync_map *map, struct heap_geometry *
  * FL_NOT_FOUND or as an empty heap. Errors: FL_INVALID (text says which bound), FL_NO_SPACE, FL_IO. */
 FL_NODISCARD fl_status heap_format(struct nosync_map *map, struct heap_geometry *geometry);
 
-/* Writes nothing. FL_CORRUPT: the file is too short for a table; other damage: heap_damage().
+/* Writes nothing. The geometry has the raised size from here on, blocks over the old one are taken only after
+ * heap_open_finish(). FL_CORRUPT: the file is too short for a table; other damage: heap_damage(). FL_INVALID:
+ * options->size_bytes_max is out of bounds.
  * Owner: the caller; the map must outlive the heap. */
 FL_NODISCARD fl_status heap_open(struct nosync_map *map, const struct heap_geometry *geometry,
                                  const struct heap_options *options, struct heap **out);
 /* For writing, once all of the file was found undamaged: punch free blocks, to which a crash may have left their
- * space and old bytes that were wanted until now; write a superblock that doesn't validate from the other one.
- * FL_IO. */
+ * space and old bytes that were wanted until now; write a superblock that doesn't validate from the other one; raise
+ * the size if options asked for it.
+ * Durable: the size, on return. A crash before leaves the old or the new one. FL_IO. */
 FL_NODISCARD fl_status heap_open_finish(struct heap *heap);
 /* Stop the thread and release the DRAM; writes nothing. */
 void heap_close(struct heap *heap);

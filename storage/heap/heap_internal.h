@@ -37,14 +37,15 @@ struct heap {
     uint64_t clock_ms;
     uint64_t damaged, damaged_off; /* found at open, and the first one's place */
     char damaged_text[160];
-    uint32_t blocks_max;
+    uint32_t blocks_max;     /* may be taken: until heap_open_finish() those of the size on media */
+    uint32_t blocks_mapped;  /* of `blocks` */
     uint32_t group_blocks;   /* blocks a table block describes */
     struct pm_counts counts; /* of making table blocks */
 
     pthread_mutex_t lock;      /* what follows */
     pthread_cond_t ready_cond; /* a block became ready, or growth failed */
     pthread_cond_t ahead_cond; /* there is work for the thread */
-    struct heap_block *blocks; /* blocks_max of them, reserved lazily */
+    struct heap_block *blocks; /* blocks_mapped of them, reserved lazily */
     uint32_t blocks_total;
     uint32_t groups;    /* table blocks made, block 1 included */
     bool table_making;  /* a thread makes the next one */
@@ -66,6 +67,8 @@ struct heap {
 uint32_t heap_table_block(const struct heap *heap, uint32_t block);
 bool heap_block_is_meta(const struct heap *heap, uint32_t block);
 void heap_ahead_stop(struct heap *heap);
-fl_status super_heal(struct nosync_map *map, const struct heap_geometry *geometry);
+/* Make both copies what the one that validates says, with the size of `geometry`, which may be larger. A crash on the
+ * way leaves one of them whole. FL_IO. */
+FL_NODISCARD fl_status super_heal(struct nosync_map *map, const struct heap_geometry *geometry);
 
 #endif

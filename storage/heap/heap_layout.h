@@ -22,6 +22,8 @@
 #include <stdint.h>
 
 #define HEAP_MAGIC UINT64_C(0x314E4C544C554146) /* "FAULTLN1" */
+/* In its place while a copy is rewritten and the other one is whole: "REWRITE!" */
+#define HEAP_MAGIC_REWRITING UINT64_C(0x2145544952574552)
 
 enum {
     HEAP_VERSION = 1,

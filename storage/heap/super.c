@@ -96,6 +96,28 @@ super_decode(const struct heap_super_media *super, struct heap_geometry *geometr
     return super_geometry_check(geometry) == FL_OK ? FL_OK : FL_CORRUPT;
 }
 
+void
+super_size_set(struct heap_super_media *super, uint64_t size_bytes_max)
+{
+    bytes_put_le64(&super->size_bytes_max, size_bytes_max);
+    bytes_put_le32(&super->crc, crc32c(0, super, offsetof(struct heap_super_media, crc)));
+}
+
+bool
+super_same_but_size(const struct heap_super_media *a, const struct heap_super_media *b)
+{
+    struct heap_super_media same = *a;
+
+    super_size_set(&same, bytes_get_le64(&b->size_bytes_max));
+    return memcmp(&same, b, sizeof(same)) == 0;
+}
+
+bool
+super_rewriting(const struct heap_super_media *super)
+{
+    return bytes_get_le64(&super->magic) == HEAP_MAGIC_REWRITING;
+}
+
 fl_status
 super_uuid_make(uint8_t uuid[16])
 {

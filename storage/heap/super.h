@@ -12,6 +12,10 @@ void super_encode(const struct heap_geometry *geometry, struct heap_super_media 
 /* FL_CORRUPT, FL_VERSION. */
 FL_NODISCARD fl_status super_decode(const struct heap_super_media *super,
                                     struct heap_geometry *geometry);
+void super_size_set(struct heap_super_media *super, uint64_t size_bytes_max);
+bool super_same_but_size(const struct heap_super_media *a, const struct heap_super_media *b);
+/* Was this copy being written anew, the other one being whole? */
+bool super_rewriting(const struct heap_super_media *super);
 
 void super_root_encode(const struct heap_geometry *geometry, const struct heap_root *root,
                        struct heap_root_media *media);

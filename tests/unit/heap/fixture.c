@@ -22,8 +22,15 @@ note(void *context, const char *rule, uint64_t off, uint64_t len, const char *te
 void
 fixture_create(struct fixture *f, enum pm_mode mode, uint32_t blocks)
 {
-    const struct mem_map_options mem_options = {
-        .mode = mode, .size_bytes_max = (uint64_t)blocks * BLOCK, .guard = mode == PM_DIRECT};
+    fixture_create_in(f, mode, blocks, blocks);
+}
+
+void
+fixture_create_in(struct fixture *f, enum pm_mode mode, uint32_t blocks, uint32_t blocks_reserved)
+{
+    const struct mem_map_options mem_options = {.mode = mode,
+                                                .size_bytes_max = (uint64_t)blocks_reserved * BLOCK,
+                                                .guard = mode == PM_DIRECT};
 
     memset(f, 0, sizeof(*f));
     f->mem = mem_map_create(&mem_options);

@@ -21,6 +21,9 @@ struct fixture {
 
 /* A formatted heap of at most `blocks` blocks, open; nothing ahead, nothing in reserve. */
 void fixture_create(struct fixture *f, enum pm_mode mode, uint32_t blocks);
+/* The same with address space for more, so that its size can be raised. */
+void fixture_create_in(struct fixture *f, enum pm_mode mode, uint32_t blocks,
+                       uint32_t blocks_reserved);
 void fixture_destroy(struct fixture *f);
 
 /* Close, and open what is in the file. FL_OK, or how it was refused. */
