@@ -245,10 +245,9 @@ section_keyspace(struct server *server, const struct fl_stats *stats, struct inf
 {
     const uint64_t keys = fl_count(server->store, SPACE_ROOT);
 
-    (void)stats;
-    /* How many of them have a deadline is not counted anywhere: 0, rather than a guess. */
     if (keys > 0) {
-        info_printf(text, "db0:keys=%" PRIu64 ",expires=0,avg_ttl=0\r\n", keys);
+        info_printf(text, "db0:keys=%" PRIu64 ",expires=%" PRIu64 ",avg_ttl=0\r\n", keys,
+                    stats->keys_expiring);
     }
 }
 

@@ -43,8 +43,11 @@ struct option {
 };
 
 static const struct choice mappings[] = {
-    {"auto", FL_MAPPING_AUTO},         {"dax", FL_MAPPING_DAX},     {"page", FL_MAPPING_PAGE},
-    {"volatile", FL_MAPPING_VOLATILE}, {"model", FL_MAPPING_MODEL}, {NULL, 0},
+    {"auto", FL_MAPPING_AUTO},
+    {"dax", FL_MAPPING_DAX},
+    {"page", FL_MAPPING_PAGE},
+    {"volatile", FL_MAPPING_VOLATILE},
+    {NULL, 0},
 };
 static const struct choice durabilities[] = {
     {"powercut", FL_DURABILITY_POWERCUT},

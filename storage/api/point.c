@@ -25,9 +25,12 @@ store_commit(struct fl_store *store, struct engine_request *request)
 
     /* The head's last segment and the ready blocks are used up: wait for the cleaner, once. */
     if (status == FL_NO_SPACE) {
-        (void)!engine_room(
-            store->engine,
-            request->bytes + heap_geometry(log_heap(engine_log(store->engine)))->block_bytes, 0);
+        const uint32_t block_bytes =
+            heap_geometry(log_heap(engine_log(store->engine)))->block_bytes;
+
+        if (engine_room(store->engine, request->bytes + block_bytes, 0) == FL_OK) {
+            request->claim = HEAP_RESERVE; /* it was promised room, and the cleaner may be faster */
+        }
         status = engine_commit(store->engine, request);
     }
     return status;

@@ -20,6 +20,9 @@ engine_account_live(struct engine *engine, index_loc loc, const struct log_recor
     if (segment != NULL) {
         atomic_fetch_add_explicit(&segment->live_bytes, bytes, memory_order_relaxed);
         atomic_fetch_add_explicit(&engine->live_bytes, bytes, memory_order_relaxed);
+        if (record->deadline_ms != 0) {
+            atomic_fetch_add_explicit(&engine->live_deadlines, 1, memory_order_relaxed);
+        }
     }
 }
 
@@ -49,6 +52,9 @@ engine_account_dead(struct engine *engine, index_loc loc, const struct log_recor
     if (segment != NULL) {
         atomic_fetch_sub_explicit(&segment->live_bytes, bytes, memory_order_relaxed);
         atomic_fetch_sub_explicit(&engine->live_bytes, bytes, memory_order_relaxed);
+        if (record->deadline_ms != 0) {
+            atomic_fetch_sub_explicit(&engine->live_deadlines, 1, memory_order_relaxed);
+        }
     }
 }
 
@@ -77,6 +83,7 @@ void
 engine_account_reset(struct engine *engine)
 {
     log_segments_visit(engine->log, LOG_ALL, engine, visit_reset);
+    atomic_store_explicit(&engine->live_deadlines, 0, memory_order_relaxed);
 }
 
 void

@@ -33,6 +33,7 @@ struct engine {
     struct expiry expiry;
     uint64_t lsn_published;
     _Atomic(uint64_t) live_bytes;
+    _Atomic(uint64_t) live_deadlines; /* records the index names that have one */
     _Atomic(uint64_t) expired_total;
     _Atomic(uint64_t) versions_bytes;
 

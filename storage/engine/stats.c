@@ -53,6 +53,7 @@ engine_stats(struct engine *engine, struct fl_stats *stats)
     for (unsigned space = 0; space < 256; space++) {
         stats->keys_total += index_count(engine->index, (uint8_t)space);
     }
+    stats->keys_expiring = atomic_load(&engine->live_deadlines);
     stats->index_dram_bytes = index_dram_bytes(engine->index);
     stats->pins = index_pins(engine->index, &stats->pins_versions);
     stats->open_ms = engine->open_ms;

@@ -89,6 +89,9 @@ open_once(const struct nosync_request *request, int *fd, bool *created)
     } else if (errno == ENOENT && request->create && !request->read_only) {
         *fd = open(request->path, flags | O_CREAT | O_EXCL, 0666);
         *created = *fd >= 0;
+        if (*fd < 0 && errno == ENOENT) {
+            return FL_FAIL_ERRNO(FL_NOT_FOUND, "create %s: its folder is missing", request->path);
+        }
     } else {
         return FL_FAIL_ERRNO(file_status(errno), "open %s", request->path);
     }

@@ -155,10 +155,11 @@ tell_text(const struct tool *tool, fl_status status, const struct fl_check_repor
     if (tool->quiet) {
         return;
     }
-    printf("%s: %s: %" PRIu64 " findings; %" PRIu64 " keys, %" PRIu64 " records, %" PRIu64
+    printf("%s: %s: %" PRIu64 " finding%s; %" PRIu64 " keys, %" PRIu64 " records, %" PRIu64
            " blocks in use, %" PRIu64 " bytes read\n",
-           tool->path, result_of(tool, status, report), report->findings, report->keys,
-           report->records, report->segments, report->bytes_checked);
+           tool->path, result_of(tool, status, report), report->findings,
+           report->findings == 1 ? "" : "s", report->keys, report->records, report->segments,
+           report->bytes_checked);
     if (report->findings > 0 && tool->repair) {
         printf("%s holds what could be read; the damaged file is %s.damaged\n", tool->path,
                tool->path);

@@ -282,6 +282,7 @@ struct fl_stats {
     uint64_t expired_total;
 
     uint64_t keys_total;
+    uint64_t keys_expiring; /* of them have a deadline; older versions kept for a pin are counted too */
     uint64_t index_dram_bytes;
     uint64_t pins;          /* snapshots and cursors that hold versions */
     uint64_t pins_versions; /* older versions kept for them */

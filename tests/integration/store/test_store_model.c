@@ -161,13 +161,28 @@ check_order(struct model *m, struct fl_snapshot *snapshot, const struct entry *e
 static void
 check_all(struct model *m)
 {
+    struct fl_stats stats = {.struct_bytes = sizeof(stats)};
     uint64_t count = 0;
+    uint64_t expiring_min = 0;
+    uint64_t expiring_max = 0; /* with those that have expired and may not be collected */
 
     for (unsigned i = 0; i < KEYS; i++) {
+        const bool expires = m->entries[i].there && m->entries[i].deadline_ms != 0;
+
         check_key(m, i);
         count += alive(&m->entries[i], m->now_ms);
+        expiring_min += expires && alive(&m->entries[i], m->now_ms);
+        expiring_max += expires;
     }
     assert_true(fl_count(m->store, 0) >= count);
+    fl_stats(m->store, &stats);
+    /* What a released snapshot held goes in the background. */
+    for (int ms = 0; ms < 2000 && m->snapshot == NULL && stats.keys_expiring > expiring_max; ms++) {
+        usleep(1000);
+        fl_stats(m->store, &stats);
+    }
+    assert_true(stats.keys_expiring >= expiring_min);
+    assert_true(m->snapshot != NULL || stats.keys_expiring <= expiring_max);
     check_order(m, NULL, m->entries, m->now_ms);
     if (m->snapshot != NULL) {
         check_order(m, m->snapshot, m->snapshot_entries, m->snapshot_now_ms);
@@ -194,8 +209,13 @@ step_put(struct model *m, unsigned i)
     if (options.condition == FL_IF_PRESENT && !alive(entry, m->now_ms)) {
         want = FL_NOT_FOUND;
     }
-    assert_int_equal(fl_put(m->store, key_of(i, buf), value_of(m, i, version, len), &options),
-                     want);
+    const fl_status status =
+        fl_put(m->store, key_of(i, buf), value_of(m, i, version, len), &options);
+
+    if (status != want) {
+        fail_msg("put of %u bytes: %s, not %s: %s", len, fl_status_name(status),
+                 fl_status_name(want), fl_last_error());
+    }
     if (want == FL_OK) {
         *entry = (struct entry){true, version, len, options.deadline_ms};
     }
