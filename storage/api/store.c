@@ -12,6 +12,8 @@
 
 enum { BLOCK_BYTES_DEFAULT = 2 * 1024 * 1024, MAP_ALIGN = 2 * 1024 * 1024 };
 
+#define SIZE_BYTES_MAX_DEFAULT (UINT64_C(1) << 40)
+
 void
 fl_options_init(struct fl_options *options)
 {
@@ -21,7 +23,7 @@ fl_options_init(struct fl_options *options)
         .mapping = FL_MAPPING_AUTO,
         .durability_min = FL_DURABILITY_POWERCUT,
         .block_bytes = BLOCK_BYTES_DEFAULT,
-        .size_bytes_max = UINT64_C(1) << 40,
+        .size_bytes_max = 0, /* not asked for: a number would raise a store that has less */
         .blocks_ahead = 4,
         .verify_reads = true,
         .background = true,
@@ -48,7 +50,7 @@ options_check(const struct fl_options *options)
     return FL_OK;
 }
 
-/* The address space to reserve: what the geometry in the file asks for, else the options. */
+/* The address space to reserve: the largest of what the file may grow to and what the options raise that to. */
 fl_status
 store_map_open(const char *path, const struct fl_options *options, struct nosync_map **out)
 {
@@ -61,7 +63,8 @@ store_map_open(const char *path, const struct fl_options *options, struct nosync
         .exclusive = (options->flags & FL_OPEN_EXCLUSIVE) != 0,
         .read_only = read_only,
         .sigbus = (options->flags & FL_OPEN_SIGBUS) != 0,
-        .size_bytes_max = options->size_bytes_max,
+        .size_bytes_max =
+            options->size_bytes_max != 0 ? options->size_bytes_max : SIZE_BYTES_MAX_DEFAULT,
         .map_align = MAP_ALIGN,
     };
     struct heap_geometry geometry;

@@ -26,7 +26,9 @@ geometry_get(struct engine *engine, const struct engine_options *options,
     }
     memset(geometry, 0, sizeof(*geometry));
     geometry->block_bytes = user->block_bytes;
-    geometry->size_bytes_max = user->size_bytes_max;
+    /* Who asked for no size gets what the mapping has reserved. */
+    geometry->size_bytes_max =
+        user->size_bytes_max != 0 ? user->size_bytes_max : engine->map->media.size_bytes_max;
     geometry->created_ms = engine_now_ms(engine);
     geometry->inline_bytes_max =
         user->block_bytes / 8 < CAPACITY_INLINE ? user->block_bytes / 8 : CAPACITY_INLINE;
@@ -41,6 +43,7 @@ layers_open(struct engine *engine, const struct engine_options *options)
         .blocks_ahead = engine->user.blocks_ahead,
         .reserve_blocks = RESERVE_BLOCKS,
         .read_only = engine->read_only,
+        .size_bytes_max = engine->user.size_bytes_max,
         .report = options->report,
     };
     struct heap_geometry geometry;
@@ -53,11 +56,12 @@ layers_open(struct engine *engine, const struct engine_options *options)
             FL_FAIL(FL_VERSION, "the store has a feature this library can't write beside: open it "
                                 "read-only or use a newer library");
     }
-    if (status == FL_OK && geometry.size_bytes_max > engine->map->media.size_bytes_max) {
-        status = FL_FAIL(FL_INVALID, "the mapping is smaller than the store may grow");
-    }
     if (status == FL_OK) {
         status = heap_open(engine->map, &geometry, &heap_options, &engine->heap);
+    }
+    if (status == FL_OK &&
+        heap_geometry(engine->heap)->size_bytes_max > engine->map->media.size_bytes_max) {
+        status = FL_FAIL(FL_INVALID, "the mapping is smaller than the store may grow");
     }
     if (status == FL_OK) {
         status = log_create(engine->heap, &engine->log);
