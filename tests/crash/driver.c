@@ -24,12 +24,21 @@ driver_options(struct driver *driver, const struct driver_geometry *geometry)
 {
     fl_options_init(&driver->options);
     driver->options.block_bytes = geometry->block_bytes;
-    driver->options.size_bytes_max = (uint64_t)geometry->blocks_max * geometry->block_bytes;
+    driver->options.size_bytes_max =
+        (uint64_t)(geometry->blocks_first != 0 ? geometry->blocks_first : geometry->blocks_max) *
+        geometry->block_bytes;
+    driver->size_bytes_raised = (uint64_t)geometry->blocks_max * geometry->block_bytes;
     driver->options.blocks_ahead = geometry->blocks_ahead;
     driver->options.threads_open = 1;
     driver->options.background = false;
     driver->options.now_ms = wall_of;
     driver->options.context = driver;
+}
+
+void
+driver_raise(struct driver *driver)
+{
+    driver->options.size_bytes_max = driver->size_bytes_raised;
 }
 
 void

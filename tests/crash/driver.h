@@ -13,6 +13,7 @@ enum { DRIVER_LEASE_MS = 2000 }; /* the clock's lease is not longer */
 
 struct driver {
     struct fl_options options;
+    uint64_t size_bytes_raised;
     struct fl_store *store; /* NULL: closed, or it could not be opened */
     struct nosync_map *(*open_map)(void *context);
     void *open_context;
@@ -38,6 +39,7 @@ struct driver_geometry {
     uint32_t block_bytes;
     uint32_t blocks_max;
     uint32_t blocks_ahead;
+    uint32_t blocks_first; /* the size until driver_raise(); 0: blocks_max from the start */
 };
 
 void driver_init(struct driver *driver, const struct driver_geometry *geometry,
@@ -47,6 +49,8 @@ void driver_init(struct driver *driver, const struct driver_geometry *geometry,
 void driver_options(struct driver *driver, const struct driver_geometry *geometry);
 
 fl_status driver_open(struct driver *driver);
+/* From the next open on, ask for blocks_max. */
+void driver_raise(struct driver *driver);
 void driver_close(struct driver *driver);
 
 /* A value of `len` bytes that tells which operation wrote it. */

@@ -334,6 +334,7 @@ again(struct explorer *x, struct level *level, const struct trace_mark *mark, ui
     image.recorder = trace_record;
     image.recorder_context = &trace;
     driver_init(&driver, &x->check.geometry, &x->mempool, &trace);
+    driver_raise(&driver); /* a raise cut short is gone on with, or one is new */
     driver.open_map = open_image;
     driver.open_context = &image;
     driver.wall_ms = wall_ms > mark->wall_ms ? wall_ms : mark->wall_ms;

@@ -185,6 +185,7 @@ workloads_reach_what_they_are_for(void **state)
         {"spaces", true, true, true, false, false},
         {"expiry", true, true, true, true, false},
         {"full", false, true, true, false, true},
+        {"raise", false, false, true, false, true},
         {"groups", false, true, false, false, false},
     };
 

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-static const struct driver_geometry geometry = {4096, 48, 1};
+static const struct driver_geometry geometry = {4096, 48, 1, 0};
 
 struct fixture {
     struct mem_map *mem;

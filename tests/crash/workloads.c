@@ -262,6 +262,29 @@ run_full(struct driver *d, uint64_t seed)
     driver_close(d);
 }
 
+/* Full, then opened with a larger size, into which it goes on. */
+static void
+run_raise(struct driver *d, uint64_t seed)
+{
+    char key[8];
+
+    (void)seed;
+    for (unsigned i = 0; i < 60 && d->no_space == 0; i++) {
+        (void)snprintf(key, sizeof(key), "r%u", i);
+        driver_put(d, 0, key, 500);
+    }
+    driver_close(d);
+    driver_raise(d);
+    (void)driver_open(d);
+    for (unsigned i = 0; i < 10; i++) {
+        (void)snprintf(key, sizeof(key), "r%u", i);
+        driver_put(d, 1, key, i == 4 ? 5000 : 500);
+    }
+    reopen(d);
+    driver_put(d, 0, "a", 8);
+    driver_close(d);
+}
+
 static void
 run_reopen(struct driver *d, uint64_t seed)
 {
@@ -341,14 +364,14 @@ run_random(struct driver *d, uint64_t seed)
 }
 
 const struct workload workloads[] = {
-    {"points", {4096, 16, 1}, run_points},     {"values", {4096, 16, 1}, run_values},
-    {"segments", {4096, 24, 1}, run_segments}, {"batches", {4096, 32, 1}, run_batches},
-    {"blobs", {4096, 32, 1}, run_blobs},       {"blobs8k", {8192, 32, 1}, run_blobs},
-    {"cleaner", {4096, 24, 1}, run_cleaner},   {"tombstones", {4096, 24, 1}, run_tombstones},
-    {"spaces", {4096, 32, 1}, run_spaces},     {"expiry", {4096, 32, 1}, run_expiry},
-    {"expired", {4096, 16, 1}, run_expired},   {"full", {4096, 12, 1}, run_full},
-    {"reopen", {4096, 16, 0}, run_reopen},     {"groups", {4096, 256, 1}, run_groups},
-    {"random", {4096, 40, 1}, run_random},
+    {"points", {4096, 16, 1, 0}, run_points},     {"values", {4096, 16, 1, 0}, run_values},
+    {"segments", {4096, 24, 1, 0}, run_segments}, {"batches", {4096, 32, 1, 0}, run_batches},
+    {"blobs", {4096, 32, 1, 0}, run_blobs},       {"blobs8k", {8192, 32, 1, 0}, run_blobs},
+    {"cleaner", {4096, 24, 1, 0}, run_cleaner},   {"tombstones", {4096, 24, 1, 0}, run_tombstones},
+    {"spaces", {4096, 32, 1, 0}, run_spaces},     {"expiry", {4096, 32, 1, 0}, run_expiry},
+    {"expired", {4096, 16, 1, 0}, run_expired},   {"full", {4096, 12, 1, 0}, run_full},
+    {"reopen", {4096, 16, 0, 0}, run_reopen},     {"groups", {4096, 256, 1, 0}, run_groups},
+    {"random", {4096, 40, 1, 0}, run_random},     {"raise", {4096, 20, 1, 9}, run_raise},
 };
 const unsigned workloads_count = sizeof(workloads) / sizeof(workloads[0]);
 
