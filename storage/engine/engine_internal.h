@@ -69,10 +69,17 @@ struct engine {
 
     _Atomic(uint64_t) random_state;
     uint64_t open_ms, open_records;
+    bool told_full, told_failed; /* keeper */
     bool recovered;
     struct loader *loader; /* while loading */
     uint64_t lost_ranges, lost_bytes;
 };
+
+/* Blocks for deletes and FLUSHALL on a full store, the last one for the cleaner (storage rule 8). */
+enum { ENGINE_RESERVE_BLOCKS = 3 };
+
+/* tell.c: keeper */
+void engine_tell_changes(struct engine *engine);
 
 /* recover.c */
 fl_status engine_load(struct engine *engine, const struct heap_report *report);

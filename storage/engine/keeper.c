@@ -10,6 +10,7 @@ enum {
     INDEX_STEPS = 64,      /* calls of index_maintain() between other work */
     ROOM_WAIT_MS = 2000,   /* how long a writer waits for the cleaner on a full store */
     PRESSURE_WAIT_MS = 20, /* and each commit when dead space is near its limit */
+    TELL_TURNS = 256,      /* of a busy keeper between looks at what is to be told */
 };
 
 static void
@@ -68,6 +69,7 @@ static void *
 keeper_main(void *arg)
 {
     struct engine *engine = arg;
+    unsigned turns = 0;
 
     (void)pthread_setname_np(pthread_self(), "fl-keeper");
     pthread_mutex_lock(&engine->keeper_lock);
@@ -75,6 +77,9 @@ keeper_main(void *arg)
         pthread_mutex_unlock(&engine->keeper_lock);
         const bool did = engine_maintain(engine) == FL_OK;
 
+        if (!did || turns++ % TELL_TURNS == 0) {
+            engine_tell_changes(engine);
+        }
         pthread_mutex_lock(&engine->keeper_lock);
         engine->cleaner_idle = !did;
         if (!did) {

@@ -122,7 +122,8 @@ struct fl_options {
     uint64_t (*now_ms)(void *context);
     /* Progress of a long open: `done` of `total` bytes scanned. NULL: none. */
     void (*progress)(void *context, uint64_t done, uint64_t total);
-    /* A line for the program's log; level 0 debug, 1 info, 2 warning, 3 error. NULL: none. */
+    /* A line for the program's log: the file can't grow, or can again; the store turned read-only. Level 0 debug, 1 info,
+     * 2 warning, 3 error. Called from a thread of the store, which waits for it. NULL: none. */
     void (*log)(void *context, int level, const char *text);
     void *context; /* passed to the three above */
 };
@@ -282,7 +283,8 @@ struct fl_stats {
     uint64_t expired_total;
 
     uint64_t keys_total;
-    uint64_t keys_expiring; /* of them have a deadline; older versions kept for a pin are counted too */
+    uint64_t
+        keys_expiring; /* of them have a deadline; older versions kept for a pin are counted too */
     uint64_t index_dram_bytes;
     uint64_t pins;          /* snapshots and cursors that hold versions */
     uint64_t pins_versions; /* older versions kept for them */

@@ -35,7 +35,8 @@ enum {
     READY_MS = 30000,
     DYING_MS = 5000,
     AGAIN_MS = 20000, /* until writes work again once there is room */
-    MEMBERS = 30,     /* of an MSET or a transaction that can't fit */
+    SAID_MS = 5000,
+    MEMBERS = 30, /* of an MSET or a transaction that can't fit */
     BIG_BYTES = 1 << 20,
 };
 
@@ -384,11 +385,22 @@ refuse_big(struct scene *scene)
 static struct scene scene;
 
 static void
+assert_said(struct scene *s, const char *words)
+{
+    static char said[SUBJECT_LOG_BYTES];
+
+    if (!child_expect(&s->subject.child, words, SAID_MS, said, sizeof(said))) {
+        fail_msg("the server didn't say \"%s\" but:\n%s", words, said);
+    }
+}
+
+static void
 full_disk_refuses_writes_and_serves_the_rest(void **state)
 {
     (void)state;
     open_scene(&scene);
     fill(&scene);
+    assert_said(&scene, "the file can't grow");
     verify(&scene);
     refuse_whole(&scene);
     refuse_big(&scene);
@@ -397,6 +409,7 @@ full_disk_refuses_writes_and_serves_the_rest(void **state)
 
     delete_some(&scene, 3);
     assert_writes_work_again(&scene, scene.keys / 4);
+    assert_said(&scene, "the file has room again");
     verify(&scene);
     restart_by_force(&scene);
     verify(&scene);
