@@ -6,10 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    RESERVE_BLOCKS = 3, /* storage rule 8: for deletes and FLUSHALL, the last one for the cleaner */
-    CAPACITY_INLINE = 256 * 1024,
-};
+enum { CAPACITY_INLINE = 256 * 1024 };
 
 static fl_status
 geometry_get(struct engine *engine, const struct engine_options *options,
@@ -41,7 +38,7 @@ layers_open(struct engine *engine, const struct engine_options *options)
 {
     const struct heap_options heap_options = {
         .blocks_ahead = engine->user.blocks_ahead,
-        .reserve_blocks = RESERVE_BLOCKS,
+        .reserve_blocks = ENGINE_RESERVE_BLOCKS,
         .read_only = engine->read_only,
         .size_bytes_max = engine->user.size_bytes_max,
         .report = options->report,
