@@ -36,7 +36,8 @@ resp_parser_deinit(struct resp_parser *parser)
 void
 resp_parser_limit(struct resp_parser *parser, bool authenticated, uint32_t bulk_bytes_max)
 {
-    FL_ASSERT(parser->phase == PHASE_START && bulk_bytes_max <= RESP_BULK_BYTES_MAX);
+    FL_ASSERT(bulk_bytes_max <= RESP_BULK_BYTES_MAX);
+    FL_ASSERT(parser->phase == PHASE_START || parser->phase == PHASE_BROKEN);
     parser->bulk_bytes_max = bulk_bytes_max;
     parser->unauthenticated = !authenticated;
 }

@@ -82,7 +82,8 @@ void resp_parser_init(struct resp_parser *parser);
 void resp_parser_deinit(struct resp_parser *parser);
 
 /* Choose the limits: those for a client that hasn't authenticated, or RESP_ARGS_MAX and
- * `bulk_bytes_max`, which is at most RESP_BULK_BYTES_MAX. Between requests only. */
+ * `bulk_bytes_max`, which is at most RESP_BULK_BYTES_MAX. Between requests only, or when nothing is
+ * parsed any more. */
 void resp_parser_limit(struct resp_parser *parser, bool authenticated, uint32_t bulk_bytes_max);
 
 /* Parse one request, or what has arrived of it. `buf` is the request's first byte, `len` what
