@@ -78,6 +78,7 @@ input_consume(struct input *input, size_t len)
 void
 input_trim(struct input *input)
 {
+    resp_parser_trim(&input->parser);
     if (input_waiting(input) == 0 && input->buf != NULL) {
         if (input->cap > INPUT_BYTES_IDLE_MAX) {
             free(input->buf);
