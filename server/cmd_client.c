@@ -79,22 +79,38 @@ reply_text(struct call *call, struct info_text *text)
     free(text->ptr);
 }
 
-/* Whether the words of LIST ask for this connection. */
-static bool
-list_wants(const struct call *call, const struct conn *conn, bool by_id)
+static int
+compare_ids(const void *a, const void *b)
 {
-    if (!by_id) {
-        return true;
+    const uint64_t *left = a;
+    const uint64_t *right = b;
+
+    return (*left > *right) - (*left < *right);
+}
+
+/* The numbers of LIST ID, sorted: there may be a million of them, and as many connections as the system
+ * allows. NULL: an error was replied. Owner: the caller, free(). */
+static uint64_t *
+list_ids(struct call *call)
+{
+    uint64_t *ids = calloc(call->argc - 3, sizeof(*ids));
+
+    if (ids == NULL) {
+        reply_error(call, "ERR out of memory");
+        return NULL;
     }
     for (unsigned i = 3; i < call->argc; i++) {
         int64_t id;
 
-        if (decimal_parse_i64(call->argv[i].ptr, call->argv[i].len, &id) &&
-            (uint64_t)id == conn->id) {
-            return true;
+        if (!decimal_parse_i64(call->argv[i].ptr, call->argv[i].len, &id) || id < 1) {
+            free(ids);
+            reply_error(call, "ERR Invalid client ID");
+            return NULL;
         }
+        ids[i - 3] = (uint64_t)id;
     }
-    return false;
+    qsort(ids, call->argc - 3, sizeof(*ids), compare_ids);
+    return ids;
 }
 
 /* TYPE's word. False: an error was replied. */
@@ -115,7 +131,7 @@ static void
 client_list(struct call *call)
 {
     struct info_text text = {0};
-    bool by_id = false;
+    uint64_t *ids = NULL;
     bool normal = true;
 
     if (call->argc == 4 && arg_is(call->argv[2], "type")) {
@@ -123,24 +139,23 @@ client_list(struct call *call)
             return;
         }
     } else if (call->argc > 3 && arg_is(call->argv[2], "id")) {
-        by_id = true;
-        for (unsigned i = 3; i < call->argc; i++) {
-            int64_t id;
-
-            if (!decimal_parse_i64(call->argv[i].ptr, call->argv[i].len, &id) || id < 1) {
-                reply_error(call, "ERR Invalid client ID");
-                return;
-            }
+        ids = list_ids(call);
+        if (ids == NULL) {
+            return;
         }
     } else if (call->argc > 2) {
         reply_syntax_error(call);
         return;
     }
     for (const struct conn *conn = call->server->conns; conn != NULL; conn = conn->next) {
-        if ((conn->flags & CONN_CLOSED) == 0 && normal && list_wants(call, conn, by_id)) {
+        const bool wanted = ids == NULL || bsearch(&conn->id, ids, call->argc - 3, sizeof(*ids),
+                                                   compare_ids) != NULL;
+
+        if ((conn->flags & CONN_CLOSED) == 0 && normal && wanted) {
             client_line(&text, conn);
         }
     }
+    free(ids);
     reply_text(call, &text);
 }
 
