@@ -242,7 +242,8 @@ conn_received(struct conn *conn, char *data, size_t len)
 
     data += streamed;
     len -= streamed;
-    if (input_waiting(&conn->in) > 0 || !conn_may_run(conn)) {
+    /* One that is ready has something to do first: a request that was parked, perhaps. */
+    if (input_waiting(&conn->in) > 0 || !conn_may_run(conn) || (conn->flags & CONN_READY) != 0) {
         if (len > 0) {
             conn_keep(conn, data, len);
             if ((conn->flags & (CONN_CLOSED | CONN_READY)) == 0) {
