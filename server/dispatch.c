@@ -140,7 +140,9 @@ check_allowed(struct call *call)
         refuse(call);
         return false;
     }
-    if (conn->txn.open && (call->command->flags & COMMAND_FLAG_NO_MULTI) != 0) {
+    /* CLIENT REPLY would take elements out of EXEC's answer, and leave the client out of step. */
+    if (conn->txn.open && ((call->command->flags & COMMAND_FLAG_NO_MULTI) != 0 ||
+                           call->command->id == COMMAND_CLIENT_REPLY)) {
         reply_error(call, "ERR Command not allowed inside a transaction");
         refuse(call);
         return false;
