@@ -123,6 +123,17 @@ fail_out(struct resp_out *out)
     out->end = out->cur;
 }
 
+/* Nothing is queued any more: hold no memory. */
+static void
+reset_empty(struct resp_out *out)
+{
+    out->sealed = out->sent;
+    out->tail = NULL;
+    out->cur = NULL;
+    out->end = NULL;
+    out->head_sent = 0;
+}
+
 /* Close the last segment at out->cur. */
 static void
 seal_tail(struct resp_out *out)
@@ -287,6 +298,32 @@ resp_out_fill(struct resp_out *out, struct resp_seg *later, const void *data, si
     out->sealed += len;
 }
 
+void
+resp_out_move(struct resp_out *out, struct resp_out *from)
+{
+    FL_ASSERT(from->head_sent == 0 && from->pool == out->pool);
+    if (from->head != NULL) {
+        const uint64_t begin = resp_out_position(out);
+
+        seal_tail(out);
+        if (out->tail != NULL) {
+            out->tail->next = from->head;
+        } else {
+            out->head = from->head;
+        }
+        out->tail = from->tail;
+        out->cur = from->cur;
+        out->end = from->end;
+        out->sealed = begin + (from->sealed - from->sent);
+        from->sent = resp_out_position(from);
+        from->head = NULL;
+        reset_empty(from);
+    }
+    if (from->failed || out->failed) {
+        fail_out(out);
+    }
+}
+
 /* ---- sending ---- */
 
 static size_t
@@ -336,17 +373,6 @@ drop_head(struct resp_out *out)
     if (block != NULL) {
         block_put(out->pool, block);
     }
-}
-
-/* Nothing is queued any more: hold no memory. */
-static void
-reset_empty(struct resp_out *out)
-{
-    out->sealed = out->sent;
-    out->tail = NULL;
-    out->cur = NULL;
-    out->end = NULL;
-    out->head_sent = 0;
 }
 
 void

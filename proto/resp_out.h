@@ -100,6 +100,10 @@ enum { RESP_OUT_CONTEXT_MAX = 128 };
 void *resp_out_reference(struct resp_out *out, const void *data, size_t len, size_t context_bytes,
                          void (*release)(void *context));
 
+/* Queue all that `from` holds behind what `out` holds, references and all, without copying. The two
+ * share a pool; nothing of `from` was sent, and nothing of it is to be filled later. */
+void resp_out_move(struct resp_out *out, struct resp_out *from);
+
 /* A place to be filled later, with at most RESP_OUT_LATER_MAX bytes: an aggregate's count that is
  * known only behind its elements. Nothing behind it may be sent before. NULL without memory. */
 enum { RESP_OUT_LATER_MAX = 32 };

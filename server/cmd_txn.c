@@ -92,12 +92,17 @@ exec_one(struct call *exec, struct txn_command *command, struct resp_out *out)
     return !call.no_space;
 }
 
+/* Little is copied to where there is room for it; much, and what is there by reference, stays where it is. */
 static void
 move_output(struct resp_out *to, struct resp_out *from)
 {
     struct iovec iov[16];
     unsigned count;
 
+    if (resp_out_pending(from) >= RESP_REFERENCE_BYTES_MIN || from->failed) {
+        resp_out_move(to, from);
+        return;
+    }
     while ((count = resp_out_iov(from, resp_out_position(from), iov, 16)) > 0) {
         size_t len = 0;
 
@@ -107,7 +112,6 @@ move_output(struct resp_out *to, struct resp_out *from)
         }
         resp_out_sent(from, len);
     }
-    to->failed |= from->failed;
 }
 
 /* All of it or nothing: the replies wait aside until it is known which. */

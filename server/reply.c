@@ -69,7 +69,7 @@ reply_in_place(struct call *call, const struct fl_view *view, size_t off, size_t
 void
 reply_view_range(struct call *call, struct fl_view *view, size_t off, size_t len)
 {
-    const bool in_place = len >= RESP_REFERENCE_BYTES_MIN && view->ticket == 0 && !call->in_exec &&
+    const bool in_place = len >= RESP_REFERENCE_BYTES_MIN && view->ticket == 0 &&
                           reply_in_place(call, view, off, len);
 
     if (!in_place) {

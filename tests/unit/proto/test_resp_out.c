@@ -228,6 +228,7 @@ struct model {
     struct rng rng;
     struct resp_pool pool;
     struct resp_out out;
+    struct resp_out side;
     struct text bytes; /* queued and not sent */
     int references;
     int released;
@@ -285,6 +286,23 @@ model_send(struct model *m)
     memmove(m->bytes.ptr, m->bytes.ptr + sent, m->bytes.len);
 }
 
+/* Write by way of another output, which is used again and again. */
+static void
+model_move(struct model *m)
+{
+    const struct resp_out out = m->out;
+
+    m->out = m->side;
+    for (uint64_t writes = rng_below(&m->rng, 4); writes > 0; writes--) {
+        model_write(m);
+    }
+    m->side = m->out;
+    m->out = out;
+    resp_out_move(&m->out, &m->side);
+    assert_int_equal(resp_out_pending(&m->side), 0);
+    assert_null(m->side.head);
+}
+
 static void
 random_writes_and_sends_agree_with_a_model(void **state)
 {
@@ -295,9 +313,12 @@ random_writes_and_sends_agree_with_a_model(void **state)
     rng_fill(&m.rng, m.data, sizeof(m.data));
     resp_pool_init(&m.pool, 4);
     resp_out_init(&m.out, &m.pool);
+    resp_out_init(&m.side, &m.pool);
     for (int round = 0; round < RANDOM_ROUNDS; round++) {
         if (m.bytes.len > 200000 || rng_below(&m.rng, 2) == 0) {
             model_send(&m);
+        } else if (rng_below(&m.rng, 8) == 0) {
+            model_move(&m);
         } else {
             model_write(&m);
         }
