@@ -158,19 +158,34 @@ conn_mark_dirty(struct conn *conn)
 
 /* ---- input ---- */
 
+bool
+conn_check_input_limit(struct conn *conn, size_t more)
+{
+    struct server *server = conn->server;
+    uint64_t limit = server->options.query_buffer_limit;
+
+    if ((conn->flags & CONN_AUTHENTICATED) == 0 && limit > CONN_INPUT_UNAUTH_BYTES_MAX) {
+        limit = CONN_INPUT_UNAUTH_BYTES_MAX;
+    }
+    if (input_waiting(&conn->in) + conn->txn.bytes + more <= limit) {
+        return true;
+    }
+    logger_write(&server->logger, LOGGER_WARNING,
+                 "client %" PRIu64 " closed: more than %" PRIu64
+                 " bytes of unexecuted requests (client-query-buffer-limit)",
+                 conn->id, limit);
+    server->metrics.query_limit_closed++;
+    conn_close(conn);
+    return false;
+}
+
 /* Keep bytes that can't be executed now. */
 static void
 conn_keep(struct conn *conn, const char *data, size_t len)
 {
     struct server *server = conn->server;
 
-    if (input_waiting(&conn->in) + len > server->options.query_buffer_limit) {
-        logger_write(&server->logger, LOGGER_WARNING,
-                     "client %" PRIu64 " closed: more than %" PRIu64
-                     " bytes of unexecuted requests (client-query-buffer-limit)",
-                     conn->id, server->options.query_buffer_limit);
-        server->metrics.query_limit_closed++;
-        conn_close(conn);
+    if (!conn_check_input_limit(conn, len)) {
         return;
     }
     const size_t wanted = resp_parser_wanted(&conn->in.parser, input_waiting(&conn->in) + len);
@@ -261,6 +276,7 @@ conn_received(struct conn *conn, char *data, size_t len)
             stream_begin(conn);
         }
     }
+    input_trim(&conn->in);
 }
 
 void

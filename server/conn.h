@@ -40,6 +40,8 @@ enum conn_block {
 enum {
     CONN_OUTPUT_RUN_BYTES_MAX = 1 << 20, /* unsent: above it nothing more is executed */
     CONN_INPUT_WAIT_BYTES_MAX = 1 << 20, /* waiting for another reason: above it receiving stops */
+    /* Unexecuted, of one who hasn't authenticated. Redis since 6.2.6. */
+    CONN_INPUT_UNAUTH_BYTES_MAX = 1 << 20,
 };
 
 struct conn {
@@ -85,6 +87,10 @@ void conn_received(struct conn *conn, char *data, size_t len);
 void conn_ended(struct conn *conn, int error);
 void conn_sent(struct conn *conn, size_t len, int error);
 void conn_released(struct conn *conn);
+
+/* Whether `more` bytes may wait beside what is received and queued by MULTI already. False: the
+ * connection was closed for it. */
+bool conn_check_input_limit(struct conn *conn, size_t more);
 
 /* Execute what is in its input, as far as it may. */
 void conn_execute(struct conn *conn);

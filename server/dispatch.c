@@ -273,6 +273,7 @@ dispatch_one(struct call *call)
         if (conn->txn.open && (handler->flags & HANDLER_NOT_QUEUED) == 0) {
             txn_queue(&conn->txn, call);
             conn->txn.barrier |= (handler->flags & HANDLER_BARRIER) != 0;
+            (void)conn_check_input_limit(conn, 0);
         } else {
             dispatch_call(call, handler);
         }

@@ -15,8 +15,8 @@ txn_command_create(struct call *call)
     for (unsigned i = 0; i < call->argc; i++) {
         bytes += call->argv[i].ptr != NULL ? call->argv[i].len : 0;
     }
-    struct txn_command *command =
-        malloc(sizeof(*command) + call->argc * sizeof(command->argv[0]) + bytes);
+    bytes += sizeof(struct txn_command) + call->argc * sizeof(struct fl_bytes);
+    struct txn_command *command = malloc(bytes);
 
     if (command == NULL) {
         return NULL;

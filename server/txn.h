@@ -20,7 +20,7 @@ struct txn_command {
     fl_status blob_status;
     unsigned blob_arg;
     unsigned argc;
-    size_t bytes; /* of the arguments */
+    size_t bytes; /* of memory */
     struct fl_bytes argv[];
 };
 
@@ -32,7 +32,7 @@ struct txn {
     bool barrier;     /* a queued command is HANDLER_BARRIER */
     unsigned count;
     unsigned cap;
-    size_t bytes; /* of the queue's arguments */
+    size_t bytes; /* of memory that the queue takes */
     struct txn_command **commands;
     struct watch *watches; /* keys that this connection watches: watch.h */
 };
