@@ -272,7 +272,9 @@ conn_received(struct conn *conn, char *data, size_t len)
 
     if (done < len && (conn->flags & (CONN_CLOSE_SOON | CONN_CLOSED)) == 0) {
         conn_keep(conn, data + done, len - done);
-        if (conn_may_run(conn)) {
+        if (more) {
+            conn_ready(conn);
+        } else if (conn_may_run(conn)) {
             stream_begin(conn);
         }
     }

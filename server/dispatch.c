@@ -11,7 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DISPATCH_QUOTED_BYTES_MAX = 128 }; /* of a client's words in an error */
+enum {
+    DISPATCH_QUOTED_BYTES_MAX = 128, /* of a client's words in an error */
+    /* Of metrics_stamp(), some ms: a connection whose commands took longer lets the others have
+     * their turn. */
+    DISPATCH_SLICE_STAMPS = 20 * 1000 * 1000,
+};
 
 const struct command_handler *
 dispatch_handler(const struct command *command)
@@ -337,13 +342,31 @@ dispatch_parked(struct conn *conn)
     return done;
 }
 
-/* Run the group. Returns the bytes done with. */
 static size_t
-group_run(struct request_group *group, struct conn *conn)
+group_end(const struct request_group *group)
+{
+    const unsigned count = group->requests_count;
+
+    return count > 0 ? group->requests[count - 1].end : group->parsed;
+}
+
+static bool
+slice_is_over(const struct server *server, uint64_t begin)
+{
+    return __builtin_expect(server->stamp - begin > DISPATCH_SLICE_STAMPS, 0);
+}
+
+/* Run the group, or as much of it as the time that began at the stamp `begin` is enough for, but one
+ * request at least. Returns the bytes done with. */
+static size_t
+group_run(struct request_group *group, struct conn *conn, uint64_t begin)
 {
     size_t done = group->parsed;
 
     for (unsigned i = 0; i < group->requests_count && conn_may_run(conn); i++) {
+        if (i > 0 && slice_is_over(conn->server, begin)) {
+            break;
+        }
         const struct request *request = &group->requests[i];
         struct call call;
 
@@ -408,11 +431,13 @@ dispatch_requests(struct conn *conn, char *buf, size_t len, unsigned commands_ma
 
     *more = false;
     server->running = conn;
+    const uint64_t begin = metrics_stamp();
+
     if (commit_stalled(server)) {
         conn_block(conn, CONN_BLOCK_COMMITS);
     }
     while (done < len && conn_may_run(conn)) {
-        if (commands >= commands_max) {
+        if (commands >= commands_max || (commands > 0 && slice_is_over(server, begin))) {
             *more = true;
             break;
         }
@@ -420,7 +445,7 @@ dispatch_requests(struct conn *conn, char *buf, size_t len, unsigned commands_ma
         group_prefetch(group, server->store);
         server->stamp = metrics_stamp();
         const fl_status status = group->status;
-        const size_t bytes = group_run(group, conn);
+        const size_t bytes = group_run(group, conn, begin);
 
         done += bytes;
         server->tick_bytes += bytes;
@@ -431,6 +456,10 @@ dispatch_requests(struct conn *conn, char *buf, size_t len, unsigned commands_ma
             conn_close(conn);
         }
         check_bounds(server, conn);
+        if (bytes < group_end(group) && conn_may_run(conn)) {
+            *more = true;
+            break;
+        }
         if (status != FL_OK) {
             break;
         }
