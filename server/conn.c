@@ -204,6 +204,20 @@ conn_keep(struct conn *conn, const char *data, size_t len)
     }
 }
 
+/* Stream the value that is arriving into the store, if it is worth it and the client is in earnest: room in the
+ * store is made for all of it at once, which is dear for a length that nothing follows. */
+static void
+conn_stream(struct conn *conn)
+{
+    struct resp_pending pending;
+
+    if (resp_parser_pending(&conn->in.parser, input_waiting(&conn->in), &pending) &&
+        (pending.bytes_here >= CONN_STREAM_HERE_MIN ||
+         pending.bytes_here >= pending.bytes_total / 4)) {
+        stream_begin(conn);
+    }
+}
+
 /* Run what the connection's own buffer holds. */
 static void
 conn_execute_kept(struct conn *conn)
@@ -219,7 +233,7 @@ conn_execute_kept(struct conn *conn)
         if (more) {
             conn_ready(conn); /* The others have their turn first. */
         } else if (conn_may_run(conn) && input_waiting(in) > 0) {
-            stream_begin(conn);
+            conn_stream(conn);
         }
     }
     input_trim(in);
@@ -275,7 +289,7 @@ conn_received(struct conn *conn, char *data, size_t len)
         if (more) {
             conn_ready(conn);
         } else if (conn_may_run(conn)) {
-            stream_begin(conn);
+            conn_stream(conn);
         }
     }
     input_trim(&conn->in);

@@ -42,6 +42,7 @@ enum {
     CONN_INPUT_WAIT_BYTES_MAX = 1 << 20, /* waiting for another reason: above it receiving stops */
     /* Unexecuted, of one who hasn't authenticated. Redis since 6.2.6. */
     CONN_INPUT_UNAUTH_BYTES_MAX = 1 << 20,
+    CONN_STREAM_HERE_MIN = 1 << 20, /* of a value: with that much of it here, it is streamed */
 };
 
 struct conn {
