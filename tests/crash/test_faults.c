@@ -235,7 +235,7 @@ sync_fails(const struct workload *workload, enum mem_map_call call, bool applied
 static void
 failed_sync_is_final_and_loses_nothing_acknowledged(void **state)
 {
-    static const char *const names[] = {"points", "batches", "blobs", "reopen"};
+    static const char *const names[] = {"points", "batches", "blobs", "reopen", "raise"};
     unsigned runs = 0;
 
     (void)state;
