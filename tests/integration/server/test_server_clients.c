@@ -2,7 +2,7 @@
  * and the others
  *         are served all the while.
  * Method: the real server over epoll and over the default loop, talked to over plain sockets. */
-#include "tests/integration/server/talk.h"
+#include "tests/integration/support/talk.h"
 
 #include "base/clock.h"
 

@@ -1,6 +1,6 @@
 /* Goal:   the program starts, refuses, listens, reloads and ends as it says. Method: the real
  * server over the real store in a directory of its own, talked to over plain sockets. */
-#include "tests/integration/server/talk.h"
+#include "tests/integration/support/talk.h"
 
 #include "base/clock.h"
 #include "tests/integration/support/place.h"

@@ -1,6 +1,6 @@
 /* Plain sockets to a server under test: what is said and what comes back, as bytes. */
-#ifndef FL_TESTS_INTEGRATION_SERVER_TALK_H
-#define FL_TESTS_INTEGRATION_SERVER_TALK_H
+#ifndef FL_TESTS_INTEGRATION_SUPPORT_TALK_H
+#define FL_TESTS_INTEGRATION_SUPPORT_TALK_H
 
 #include "tests/integration/support/subject.h"
 

@@ -1,4 +1,4 @@
-#include "tests/integration/server/talk.h"
+#include "tests/integration/support/talk.h"
 
 #include "base/clock.h"
 #include "base/fail.h"
