@@ -275,18 +275,13 @@ repair(const char *path, const struct fl_check_options *options, const char *rep
     return status;
 }
 
-fl_status
-fl_check_repair(const char *path, const struct fl_check_options *options,
-                struct fl_check_report *report)
+static fl_status
+repair_real(const char *path, const struct fl_check_options *options,
+            struct fl_check_report *report)
 {
     char *repaired = NULL;
     char *damaged = NULL;
 
-    fl_status status = fl_check(path, options, report);
-
-    if (status != FL_OK || report->findings == 0) {
-        return status;
-    }
     if (asprintf(&repaired, "%s.repaired", path) < 0) {
         return FL_FAIL(FL_NO_MEMORY, "a file name");
     }
@@ -294,8 +289,29 @@ fl_check_repair(const char *path, const struct fl_check_options *options,
         free(repaired);
         return FL_FAIL(FL_NO_MEMORY, "a file name");
     }
-    status = repair(path, options, repaired, damaged, report);
+    const fl_status status = repair(path, options, repaired, damaged, report);
+
     free(repaired);
     free(damaged);
+    return status;
+}
+
+fl_status
+fl_check_repair(const char *path, const struct fl_check_options *options,
+                struct fl_check_report *report)
+{
+    fl_status status = fl_check(path, options, report);
+
+    if (status != FL_OK || report->findings == 0) {
+        return status;
+    }
+    /* What a link leads to is repaired, beside it and not beside the link. */
+    char *real = realpath(path, NULL);
+
+    if (real == NULL) {
+        return FL_FAIL_ERRNO(FL_IO, "finding %s", path);
+    }
+    status = repair_real(real, options, report);
+    free(real);
     return status;
 }

@@ -3,7 +3,9 @@
 #include "base/fail.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <libgen.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -126,11 +128,29 @@ store_create(struct engine *engine, struct fl_store **out)
     return FL_OK;
 }
 
+/* Damage that an open can do without what it hit (one of two superblocks, the clock's mark), so that it doesn't fail. */
+static void
+on_finding(void *context, const char *rule, uint64_t off, uint64_t len, const char *text)
+{
+    const struct fl_options *options = context;
+    char line[256];
+
+    if (options->log != NULL) {
+        snprintf(line, sizeof(line),
+                 "damage (%s) at file offset %" PRIu64 ", %" PRIu64
+                 " bytes: %s; faultline-check tells more",
+                 rule, off, len, text);
+        options->log(options->context, ENGINE_LOG_WARNING, line);
+    }
+}
+
 fl_status
 store_open_map(struct nosync_map *map, const struct fl_options *options, struct fl_store **out)
 {
+    const struct heap_report report = {(void *)(uintptr_t)options, on_finding};
     const struct engine_options engine_options = {
         .user = options,
+        .report = &report,
         .read_only = (options->flags & FL_OPEN_READ_ONLY) != 0,
         .salvage = (options->flags & FL_OPEN_SALVAGE) != 0,
     };

@@ -20,6 +20,9 @@
 
 struct engine;
 
+/* Of fl_options.log. */
+enum { ENGINE_LOG_INFO = 1, ENGINE_LOG_WARNING = 2, ENGINE_LOG_ERROR = 3 };
+
 struct engine_options {
     const struct fl_options *user;
     const struct heap_report *report;

@@ -14,7 +14,7 @@
 
 enum { EXIT_CLEAN = 0, EXIT_DAMAGED = 1, EXIT_UNCHECKED = 2 };
 enum { PROGRESS_FIRST_MS = 1000, PROGRESS_STEP_MS = 200 };
-enum { OPT_REPAIR = 256, OPT_JSON, OPT_VERSION, OPT_HELP };
+enum { OPT_REPAIR = 256, OPT_JSON };
 
 struct tool {
     const char *path;
@@ -26,8 +26,8 @@ struct tool {
 
 static const struct option long_options[] = {
     {"repair", no_argument, NULL, OPT_REPAIR}, {"json", no_argument, NULL, OPT_JSON},
-    {"quiet", no_argument, NULL, 'q'},         {"version", no_argument, NULL, OPT_VERSION},
-    {"help", no_argument, NULL, OPT_HELP},     {NULL, 0, NULL, 0},
+    {"quiet", no_argument, NULL, 'q'},         {"version", no_argument, NULL, 'V'},
+    {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
 };
 
 static const char help_text[] =
@@ -41,8 +41,8 @@ static const char help_text[] =
     "                 that in PATH's place; the damaged file stays as PATH.damaged\n"
     "      --json     report as one JSON object\n"
     "  -q, --quiet    report by the exit status alone\n"
-    "      --version  print the version\n"
-    "      --help     print this text\n"
+    "  -V, --version  print the version\n"
+    "  -h, --help     print this text\n"
     "\n"
     "Exit status: 0 clean, 1 damaged (with --repair: repaired), 2 could not check or repair: in "
     "use,\n"
@@ -210,7 +210,7 @@ main(int argc, char **argv)
 {
     struct tool tool = {0};
 
-    for (int option; (option = getopt_long(argc, argv, "q", long_options, NULL)) != -1;) {
+    for (int option; (option = getopt_long(argc, argv, "hqV", long_options, NULL)) != -1;) {
         switch (option) {
         case OPT_REPAIR:
             tool.repair = true;
@@ -221,10 +221,10 @@ main(int argc, char **argv)
         case 'q':
             tool.quiet = true;
             break;
-        case OPT_VERSION:
+        case 'V':
             printf("faultline-check %s\n", fl_version());
             return EXIT_CLEAN;
-        case OPT_HELP:
+        case 'h':
             fputs(help_text, stdout);
             return EXIT_CLEAN;
         default:
@@ -236,6 +236,12 @@ main(int argc, char **argv)
         fputs("faultline-check: name one file\nTry: faultline-check --help\n", stderr);
         return EXIT_UNCHECKED;
     }
-    tool.path = argv[optind];
-    return check(&tool);
+    /* A repair exchanges files: what a link leads to, not the link. The names told are then those it makes. */
+    char *real = tool.repair ? realpath(argv[optind], NULL) : NULL;
+
+    tool.path = real != NULL ? real : argv[optind];
+    const int result = check(&tool);
+
+    free(real);
+    return result;
 }

@@ -9,6 +9,7 @@
 #include <faultline/cursor.h>
 
 #include "storage/api/store.h"
+#include "storage/heap/heap_layout.h"
 #include "tests/golden/contents.h"
 
 #include <setjmp.h>
@@ -372,6 +373,44 @@ damage_while_serving_is_told_by_the_key_that_it_hit(void **state)
     subject_destroy(&s);
 }
 
+enum { SAID_BYTES = 4096, LEVEL_WARNING = 2 };
+
+static void
+on_log(void *context, int level, const char *text)
+{
+    char *said = context;
+
+    if (level == LEVEL_WARNING) {
+        snprintf(said + strlen(said), SAID_BYTES - strlen(said), "%s\n", text);
+    }
+}
+
+/* Damage that costs nothing but what it hit doesn't keep a store from opening, but isn't passed over in silence. */
+static void
+damage_that_an_open_can_do_without_is_told(void **state)
+{
+    static struct subject s;
+    static char said[SAID_BYTES];
+    struct fl_store *store = NULL;
+    struct fl_options options;
+
+    (void)state;
+    subject_create(&s, ALL, true);
+    s.image[4] ^= 1;
+    s.image[HEAP_CLOCK_OFF + 2] ^= 1;
+    mem_map_load(s.mem, s.image, s.len);
+    contents_options(&s.contents, &options);
+    options.flags = 0;
+    options.log = on_log;
+    options.now_ms = NULL;
+    options.context = said;
+    assert_int_equal(store_open_map(mem_map_open(s.mem), &options, &store), FL_OK);
+    assert_non_null(strstr(said, "(superblock) at file offset 0,"));
+    assert_non_null(strstr(said, "(clock) at file offset 512,"));
+    assert_int_equal(fl_close(store), FL_OK);
+    subject_destroy(&s);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -379,6 +418,7 @@ main(int argc, char **argv)
         cmocka_unit_test(damage_of_a_closed_store_serves_nothing_wrong),
         cmocka_unit_test(damage_of_a_killed_store_serves_nothing_wrong),
         cmocka_unit_test(damage_while_serving_is_told_by_the_key_that_it_hit),
+        cmocka_unit_test(damage_that_an_open_can_do_without_is_told),
     };
 
     thorough = argc == 2 && strcmp(argv[1], "--all") == 0;

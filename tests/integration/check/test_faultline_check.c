@@ -443,6 +443,25 @@ repair_keeps_the_damaged_file_and_all_that_was_not_hit(void **state)
 }
 
 static void
+repair_through_a_link_repairs_what_it_leads_to(void **state)
+{
+    char folder[TMPDIR_PATH_BYTES];
+    char link[TMPDIR_PATH_BYTES];
+    struct stat st;
+
+    (void)state;
+    assert_int_equal(mkdir(tmpdir_join(&s.dir, "elsewhere", folder), 0755), 0);
+    assert_int_equal(symlink(s.path, tmpdir_join(&s.dir, "elsewhere/link", link)), 0);
+    file_flip((uint64_t)block_in_state(2) * BLOCK + 4096);
+    assert_int_equal(run("--repair", NULL, link), 1);
+    assert_non_null(strstr(s.out, s.damaged));
+    assert_true(exists(s.damaged));
+    assert_int_equal(lstat(link, &st), 0);
+    assert_true(S_ISLNK(st.st_mode));
+    expect(0, "clean");
+}
+
+static void
 repair_is_refused_over_an_earlier_one(void **state)
 {
     size_t len = 0;
@@ -539,6 +558,7 @@ main(int argc, char **argv)
         CHECK(wrong_usage_exits_two_and_says_how),
         CHECK(json_is_valid_and_says_the_same),
         CHECK(repair_keeps_the_damaged_file_and_all_that_was_not_hit),
+        CHECK(repair_through_a_link_repairs_what_it_leads_to),
         CHECK(repair_is_refused_over_an_earlier_one),
         CHECK(repair_on_a_full_disk_leaves_all_as_it_was),
         CHECK(repair_of_a_file_cut_short_saves_what_is_left),
