@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum {
     DISPATCH_QUOTED_BYTES_MAX = 128, /* of a client's words in an error */
@@ -63,6 +64,33 @@ refuse_unknown(struct call *call)
     refuse(call);
 }
 
+/* A web page can make a browser send lines of its own here: what HTTP begins with ends the connection, as in Redis. */
+static bool
+is_http(const struct call *call)
+{
+    static const char *const names[] = {"post", "host:"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (call->argv[0].len == strlen(names[i]) &&
+            strncasecmp(call->argv[0].ptr, names[i], call->argv[0].len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+refuse_http(struct call *call)
+{
+    char address[CONN_ADDRESS_BYTES];
+
+    conn_address(call->conn, true, address);
+    logger_write(&call->server->logger, LOGGER_WARNING,
+                 "%s speaks HTTP: perhaps an attack from a web page; the connection is closed",
+                 address);
+    conn_close_soon(call->conn);
+}
+
 static void
 refuse_unknown_sub(struct call *call)
 {
@@ -104,6 +132,10 @@ refuse_arity(struct call *call)
 static bool
 check_command(struct call *call)
 {
+    if (call->command == NULL && is_http(call)) {
+        refuse_http(call);
+        return false;
+    }
     if (call->command == NULL) {
         refuse_unknown(call);
         return false;
@@ -408,8 +440,10 @@ protocol_error(struct conn *conn)
 static void
 check_bounds(struct server *server, struct conn *conn)
 {
+    /* An APPEND of a byte writes a long value anew: what was asked doesn't tell how large the batch is. */
     if (server->tick_commands >= SERVER_TICK_COMMANDS_MAX ||
-        server->tick_bytes >= SERVER_TICK_BYTES_MAX) {
+        server->tick_bytes >= SERVER_TICK_BYTES_MAX ||
+        fl_batch_bytes(server->commit.batch) >= SERVER_TICK_BYTES_MAX) {
         commit_tick(server);
         server_tick_begin(server);
     }

@@ -58,6 +58,19 @@ malformed_frame_is_told_and_the_connection_closed(void **state)
     assert_polite_is_served();
 }
 
+/* What a browser can be made to send: nothing behind the first line of HTTP is executed. */
+static void
+http_ends_the_connection(void **state)
+{
+    static const char post[] = "POST / HTTP/1.1\r\nSET forged 1\r\n";
+    static const char get[] = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nSET forged 1\r\n";
+
+    (void)state;
+    assert_last_words(post, sizeof(post) - 1, "");
+    assert_last_words(get, sizeof(get) - 1, "-ERR wrong number of arguments for 'get' command\r\n");
+    assert_true(talk(stage.polite, "EXISTS forged\r\n", ":0\r\n"));
+}
+
 static void
 line_without_an_end_is_refused(void **state)
 {
@@ -514,6 +527,7 @@ main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
         ATTACK(malformed_frame_is_told_and_the_connection_closed),
+        ATTACK(http_ends_the_connection),
         ATTACK(line_without_an_end_is_refused),
         ATTACK(broken_client_does_not_hinder_a_change_of_options),
         ATTACK(announced_lengths_cost_next_to_nothing),
