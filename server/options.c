@@ -106,9 +106,9 @@ static const struct option table[] = {
     {"client-output-buffer-limit", KIND_OUTPUT_LIMIT, OPTION_LIVE, PLACE(output_hard), 0, 0, NULL,
      "\"normal HARD SOFT SECONDS\"",
      "unread replies for which a client is closed (1gb 0 0; 0: no limit)"},
-    {"size-max", KIND_BYTES, OPTION_CREATE, PLACE(size_max), 0, 1024 * TIB, NULL, "BYTES",
+    {"size-max", KIND_BYTES, 0, PLACE(size_max), 0, 1024 * TIB, NULL, "BYTES",
      "size over which the store never grows (0: as it is; 1tb when it is created)"},
-    {"block-bytes", KIND_BYTES, OPTION_CREATE, PLACE(block_bytes), 4096, GIB, NULL, "BYTES",
+    {"block-bytes", KIND_BYTES, 0, PLACE(block_bytes), 4096, GIB, NULL, "BYTES",
      "block of a new store (2mb)"},
     {"blocks-ahead", KIND_NUMBER, 0, PLACE(blocks_ahead), 1, 65536, NULL, "N",
      "blocks kept ready ahead of the log (4)"},
@@ -434,6 +434,10 @@ options_check(const struct options *options)
 
     if (options->store[0] == '\0') {
         return FL_FAIL(FL_INVALID, "store: a path is needed");
+    }
+    if ((options->block_bytes & (options->block_bytes - 1)) != 0) {
+        return FL_FAIL(FL_INVALID, "block-bytes: %llu is not a power of two",
+                       (unsigned long long)options->block_bytes);
     }
     if (tcp && strspn(options->bind, " \t") == strlen(options->bind)) {
         return FL_FAIL(FL_INVALID, "bind: no address to listen on");

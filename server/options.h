@@ -28,7 +28,7 @@ struct options {
     char store[OPTIONS_PATH_BYTES];
     uint64_t mapping;        /* enum fl_mapping */
     uint64_t durability_min; /* enum fl_durability */
-    uint64_t size_max;       /* bytes; read when the store is created */
+    uint64_t size_max;       /* bytes; 0: as the store is */
     uint64_t block_bytes;    /* read when the store is created */
     uint64_t blocks_ahead;
     uint64_t threads_open;
@@ -56,7 +56,6 @@ enum options_action {
 enum options_flags {
     OPTION_LIVE = 1,   /* CONFIG SET and SIGHUP can change it */
     OPTION_SECRET = 2, /* never logged */
-    OPTION_CREATE = 4, /* only matters when the store is created */
 };
 
 void options_init(struct options *options);

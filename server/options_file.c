@@ -27,16 +27,21 @@ trim(char *text)
 }
 
 /* A value may stand in quotes, to begin or end with blanks or be empty. */
-static char *
-unquote(char *value)
+static fl_status
+unquote(char **value)
 {
-    const size_t len = strlen(value);
+    const size_t len = strlen(*value);
+    const char first = (*value)[0];
 
-    if (len >= 2 && (value[0] == '"' || value[0] == '\'') && value[len - 1] == value[0]) {
-        value[len - 1] = '\0';
-        return value + 1;
+    if (first != '"' && first != '\'') {
+        return FL_OK;
     }
-    return value;
+    if (len < 2 || (*value)[len - 1] != first) {
+        return FL_FAIL(FL_INVALID, "the quote that the value begins with is not closed");
+    }
+    (*value)[len - 1] = '\0';
+    (*value)++;
+    return FL_OK;
 }
 
 static fl_status
@@ -53,8 +58,13 @@ load_line(struct options *options, char *line)
     if (*value == '=') {
         value++;
     }
-    value = unquote(trim(value));
+    value = trim(value);
     *end = '\0';
+    const fl_status status = unquote(&value);
+
+    if (status != FL_OK) {
+        return status;
+    }
     if (strcmp(name, "config") == 0) {
         return FL_FAIL(FL_INVALID, "config: a file can't name another");
     }

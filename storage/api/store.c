@@ -1,6 +1,7 @@
 #include "storage/api/store.h"
 
 #include "base/fail.h"
+#include "storage/heap/super.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -50,6 +51,21 @@ options_check(const struct fl_options *options)
                        (int)options->durability_min);
     }
     return FL_OK;
+}
+
+/* What a file that is to be created would be made of is checked first: a wrong wish leaves none behind. */
+static fl_status
+creation_check(const char *path, const struct fl_options *options)
+{
+    struct heap_geometry geometry;
+    struct stat st;
+
+    if ((options->flags & FL_OPEN_READ_ONLY) != 0 || (options->flags & FL_OPEN_CREATE) == 0 ||
+        (stat(path, &st) == 0 && st.st_size > 0)) {
+        return FL_OK;
+    }
+    engine_geometry_wanted(options, SIZE_BYTES_MAX_DEFAULT, &geometry);
+    return super_geometry_check(&geometry);
 }
 
 /* The address space to reserve: the largest of what the file may grow to and what the options raise that to. */
@@ -128,7 +144,7 @@ store_create(struct engine *engine, struct fl_store **out)
     return FL_OK;
 }
 
-/* Damage that an open can do without what it hit (one of two superblocks, the clock's mark), so that it doesn't fail. */
+/* Damage that an open can do without what it hit: one of two superblocks, the clock's mark. It doesn't fail. */
 static void
 on_finding(void *context, const char *rule, uint64_t off, uint64_t len, const char *text)
 {
@@ -181,6 +197,9 @@ fl_open(const char *path, const struct fl_options *options, struct fl_store **ou
     }
     fl_status status = options_check(options);
 
+    if (status == FL_OK) {
+        status = creation_check(path, options);
+    }
     if (status == FL_OK) {
         status = store_map_open(path, options, &map);
     }

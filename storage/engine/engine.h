@@ -30,6 +30,10 @@ struct engine_options {
     bool salvage;
 };
 
+/* Of a store that is created by these options; who asked for no size gets `size_bytes_max`. */
+void engine_geometry_wanted(const struct fl_options *user, uint64_t size_bytes_max,
+                            struct heap_geometry *geometry);
+
 /* Takes over `map` (closed by engine_close() or on failure). Formats it if it is empty and `create`. */
 FL_NODISCARD fl_status engine_open(struct nosync_map *map, const struct engine_options *options,
                                    struct engine **out);

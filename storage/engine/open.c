@@ -2,11 +2,29 @@
 
 #include "base/clock.h"
 #include "base/fail.h"
+#include "storage/heap/heap_layout.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { CAPACITY_INLINE = 256 * 1024 };
+
+void
+engine_geometry_wanted(const struct fl_options *user, uint64_t size_bytes_max,
+                       struct heap_geometry *geometry)
+{
+    memset(geometry, 0, sizeof(*geometry));
+    geometry->block_bytes = user->block_bytes;
+    geometry->size_bytes_max = size_bytes_max;
+    if (size_bytes_max / HEAP_BLOCKS_MAX > user->block_bytes) {
+        geometry->size_bytes_max = (uint64_t)HEAP_BLOCKS_MAX * user->block_bytes;
+    }
+    if (user->size_bytes_max != 0) {
+        geometry->size_bytes_max = user->size_bytes_max;
+    }
+    geometry->inline_bytes_max =
+        user->block_bytes / 8 < CAPACITY_INLINE ? user->block_bytes / 8 : CAPACITY_INLINE;
+}
 
 static fl_status
 geometry_get(struct engine *engine, const struct engine_options *options,
@@ -21,14 +39,8 @@ geometry_get(struct engine *engine, const struct engine_options *options,
     if (options->read_only || (user->flags & FL_OPEN_CREATE) == 0) {
         return FL_FAIL(FL_NOT_FOUND, "the file is empty: there is no store in it");
     }
-    memset(geometry, 0, sizeof(*geometry));
-    geometry->block_bytes = user->block_bytes;
-    /* Who asked for no size gets what the mapping has reserved. */
-    geometry->size_bytes_max =
-        user->size_bytes_max != 0 ? user->size_bytes_max : engine->map->media.size_bytes_max;
+    engine_geometry_wanted(user, engine->map->media.size_bytes_max, geometry);
     geometry->created_ms = engine_now_ms(engine);
-    geometry->inline_bytes_max =
-        user->block_bytes / 8 < CAPACITY_INLINE ? user->block_bytes / 8 : CAPACITY_INLINE;
     status = heap_format(engine->map, geometry);
     return status == FL_OK ? nosync_sync_file(engine->map) : status;
 }

@@ -1,7 +1,7 @@
 /* Starting the cache misses of many look-ups before the first is made.
  *
- * Each step is a loop of a few instructions over all keys, and what it finds is kept for the next: the processor then has
- * as many misses and page walks under way as it can, instead of the two or three that fit between longer code.
+ * Each step is a loop of a few instructions over all keys, and what it finds is kept for the next: the processor then
+ * has as many misses and page walks under way as it can, instead of the two or three that fit between longer code.
  */
 #include "storage/index/index.h"
 
@@ -46,8 +46,7 @@ index_prefetch(const struct index *index, const uint64_t *hashes, size_t count,
         return;
     }
     for (size_t i = 0; i < count; i++) {
-        ids[found] =
-            hash_find(index_hash_for(index, state, hashes[i]), hashes[i], match_any, NULL);
+        ids[found] = hash_find(index_hash_for(index, state, hashes[i]), hashes[i], match_any, NULL);
         found += ids[found] != 0;
     }
     for (size_t i = 0; i < found; i++) {

@@ -108,9 +108,11 @@ struct fl_options {
         durability_min; /* default POWERCUT; UNVERIFIED is let through by POWERCUT and
                                           reported, PROCESS admits everything */
 
-    /* Geometry: read when the file is created, ignored when it is opened. */
-    uint32_t block_bytes;    /* power of two, 4 KiB to 1 GiB; default 2 MiB */
-    uint64_t size_bytes_max; /* the file never grows over this; default 1 TiB */
+    /* Geometry. The block is read when the file is created and ignored when it is opened; a larger size than the file
+     * has raises it for good when it is opened for writing. */
+    uint32_t block_bytes; /* power of two, 4 KiB to 1 GiB; default 2 MiB */
+    uint64_t
+        size_bytes_max; /* the file never grows over this; default 0: 1 TiB when it is created, else as it is */
 
     uint32_t blocks_ahead; /* blocks kept faulted ahead of the log; default 4 */
     uint32_t threads_open; /* threads that rebuild the index on open; 0: one a core */
@@ -122,8 +124,9 @@ struct fl_options {
     uint64_t (*now_ms)(void *context);
     /* Progress of a long open: `done` of `total` bytes scanned. NULL: none. */
     void (*progress)(void *context, uint64_t done, uint64_t total);
-    /* A line for the program's log: the file can't grow, or can again; the store turned read-only. Level 0 debug, 1 info,
-     * 2 warning, 3 error. Called from a thread of the store, which waits for it. NULL: none. */
+    /* A line for the program's log: damage that an open can do without, the file can't grow, or can again, the store
+     * turned read-only. Level 0 debug, 1 info, 2 warning, 3 error. Called by fl_open() and from a thread of the
+     * store, which waits for it. NULL: none. */
     void (*log)(void *context, int level, const char *text);
     void *context; /* passed to the three above */
 };

@@ -91,6 +91,10 @@ nonsense_is_refused_with_its_name(void **state)
         assert_non_null(strstr(fl_last_error(), pairs[i][2]));
     }
     assert_int_equal(PARSE(&options, &action, "--port"), FL_INVALID);
+    assert_int_equal(PARSE(&options, &action, "--block-bytes", "4097"), FL_OK);
+    assert_int_equal(options_check(&options), FL_INVALID);
+    assert_non_null(strstr(fl_last_error(), "power of two"));
+    assert_int_equal(PARSE(&options, &action, "--mapping", "model"), FL_INVALID);
 }
 
 static void
@@ -120,6 +124,9 @@ file_is_read_and_flags_win_over_it(void **state)
     write_file(path, "port 7001\nporte 3\n");
     assert_int_equal(PARSE(&options, &action, path), FL_INVALID);
     assert_non_null(strstr(fl_last_error(), "line 2"));
+    write_file(path, "requirepass \"open\nport 7001\n");
+    assert_int_equal(PARSE(&options, &action, path), FL_INVALID);
+    assert_non_null(strstr(fl_last_error(), "line 1"));
     assert_int_equal(PARSE(&options, &action, "--config", "/nowhere/at/all"), FL_NOT_FOUND);
     tmpdir_destroy(&dir);
 }
