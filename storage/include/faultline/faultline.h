@@ -112,7 +112,7 @@ struct fl_options {
      * has raises it for good when it is opened for writing. */
     uint32_t block_bytes; /* power of two, 4 KiB to 1 GiB; default 2 MiB */
     uint64_t
-        size_bytes_max; /* the file never grows over this; default 0: 1 TiB when it is created, else as it is */
+        size_bytes_max; /* the file never grows over it; default 0: as it is, 1 TiB if created */
 
     uint32_t blocks_ahead; /* blocks kept faulted ahead of the log; default 4 */
     uint32_t threads_open; /* threads that rebuild the index on open; 0: one a core */
@@ -280,7 +280,7 @@ struct fl_stats {
     uint64_t blocks_owned;     /* by log, tables and big values */
     uint64_t blocks_ahead;     /* populated and free */
     uint64_t file_bytes;       /* st_blocks x 512 */
-    uint64_t live_bytes;       /* records that count, lines they fill included */
+    uint64_t live_bytes;       /* records that count, with the lines and blocks they fill */
     uint64_t cleaner_copied_bytes_total;
     uint64_t cleaner_freed_blocks_total;
     uint64_t expired_total;
