@@ -110,9 +110,8 @@ struct fl_options {
 
     /* Geometry. The block is read when the file is created and ignored when it is opened; a larger size than the file
      * has raises it for good when it is opened for writing. */
-    uint32_t block_bytes; /* power of two, 4 KiB to 1 GiB; default 2 MiB */
-    uint64_t
-        size_bytes_max; /* the file never grows over it; default 0: as it is, 1 TiB if created */
+    uint32_t block_bytes;    /* power of two, 4 KiB to 1 GiB; default 2 MiB */
+    uint64_t size_bytes_max; /* the file's limit; default 0: as it is, 1 TiB if created */
 
     uint32_t blocks_ahead; /* blocks kept faulted ahead of the log; default 4 */
     uint32_t threads_open; /* threads that rebuild the index on open; 0: one a core */
