@@ -225,62 +225,54 @@ call_flush(struct call *call)
     return status;
 }
 
-/* The library's words, without the place in its source. */
-static void
-reply_reason(struct call *call)
+/* Why, in a client's words: the library's, without the place in its source. */
+static const char *
+reason(fl_status status, char text[RESP_ERROR_BYTES_MAX])
 {
-    char text[RESP_ERROR_BYTES_MAX];
-
-    snprintf(text, sizeof(text), "ERR %s", fl_last_error());
+    if (status == FL_NO_SPACE) {
+        return "no space left: the store can't grow and nothing can be reclaimed now. Reads go on; "
+               "delete keys or give it space";
+    }
+    if (status == FL_READ_ONLY) {
+        return "the store is read-only: the server's log says why";
+    }
+    if (status == FL_NO_MEMORY) {
+        return "out of memory";
+    }
+    snprintf(text, RESP_ERROR_BYTES_MAX, "%s", fl_last_error());
     char *const place = strrchr(text, '(');
 
-    if (place != NULL && place - text > 5 && place[-1] == ' ') {
+    if (place != NULL && place > text && place[-1] == ' ') {
         place[-1] = '\0';
     }
-    reply_error(call, text);
+    return text;
 }
 
 void
 call_fail(struct call *call, fl_status status)
 {
+    char text[RESP_ERROR_BYTES_MAX];
+    const char *const why = reason(status, text);
+
     fl_batch_rollback(call->batch, call->mark);
-    switch (status) {
-    case FL_NO_SPACE:
-        call->no_space = true;
-        reply_error(call, "ERR no space left: the store can't grow and nothing can be reclaimed "
-                          "now. Reads go on; delete keys or give it space");
-        return;
-    case FL_READ_ONLY:
-        reply_error(call, "ERR the store is read-only: the server's log says why");
-        return;
-    case FL_NO_MEMORY:
-        call->no_space = true;
-        reply_error(call, "ERR out of memory");
-        return;
-    case FL_OK:
-    case FL_NOT_FOUND:
-    case FL_EXISTS:
-    case FL_CONFLICT:
-    case FL_INVALID:
-    case FL_TOO_LARGE:
-    case FL_IO:
-    case FL_CORRUPT:
-    case FL_NOT_GRANTED:
-    case FL_BUSY:
-    case FL_NOT_SUPPORTED:
-    case FL_VERSION:
-    case FL_END:
-    case FL_AGAIN:
-    case FL_CLOSED:
-    case FL_PROTOCOL:
-    default:
-        if (status == FL_CORRUPT || status == FL_IO) {
-            logger_write(&call->server->logger, LOGGER_ERROR, "%s: %s", call->command->name,
-                         fl_last_error());
-        }
-        reply_reason(call);
-        return;
+    if (status == FL_NO_SPACE || status == FL_NO_MEMORY || status == FL_TOO_LARGE) {
+        call->unfit = status;
+    } else if (status == FL_CORRUPT || status == FL_IO) {
+        logger_write(&call->server->logger, LOGGER_ERROR, "%s: %s", call->command->name,
+                     fl_last_error());
     }
+    reply_errorf(call, "ERR %s", why);
+}
+
+void
+call_discard(struct call *call, fl_status status, size_t mark)
+{
+    char text[RESP_ERROR_BYTES_MAX];
+    const char *const why = reason(status, text);
+
+    fl_batch_rollback(call->batch, mark);
+    reply_errorf(call, "EXECABORT Transaction discarded because of: %s. Nothing of it was done",
+                 why);
 }
 
 bool

@@ -73,8 +73,8 @@ cmd_unwatch(struct call *call)
     resp_write_ok(call->out);
 }
 
-/* Run one queued command. False: there is no room for what it writes. */
-static bool
+/* Run one queued command. Not FL_OK: what it writes does not fit, and why. */
+static fl_status
 exec_one(struct call *exec, struct txn_command *command, struct resp_out *out)
 {
     struct call call = {.server = exec->server,
@@ -89,7 +89,7 @@ exec_one(struct call *exec, struct txn_command *command, struct resp_out *out)
     out->protocol = exec->conn->out.protocol; /* HELLO may have changed it just now. */
     dispatch_call(&call, dispatch_handler(call.command));
     exec->ticket = call.ticket;
-    return !call.no_space;
+    return call.unfit;
 }
 
 /* Little is copied to where there is room for it; much, and what is there by reference, stays where it is. */
@@ -121,21 +121,19 @@ exec_all(struct call *call, struct txn *txn)
     struct server *server = call->server;
     struct resp_out *out = &server->exec_out;
     const size_t mark = fl_batch_mark(call->batch);
-    bool stands = true;
+    fl_status status = FL_OK;
 
     if (txn->barrier) {
         exec_keys_begin(&server->exec_keys);
     }
-    for (unsigned i = 0; i < txn->count && stands; i++) {
-        stands = exec_one(call, txn->commands[i], out);
+    for (unsigned i = 0; i < txn->count && status == FL_OK; i++) {
+        status = exec_one(call, txn->commands[i], out);
     }
-    if (stands) {
+    if (status == FL_OK) {
         resp_write_array(call->out, txn->count);
         move_output(call->out, out);
     } else {
-        fl_batch_rollback(call->batch, mark);
-        reply_error(call, "EXECABORT Transaction discarded: there is no space left for what it "
-                          "writes. Nothing of it was done");
+        call_discard(call, status, mark);
     }
     resp_out_clear(out);
     out->failed = false;

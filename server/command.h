@@ -49,7 +49,8 @@ struct call {
     bool in_exec;             /* one of the commands of an EXEC */
     bool wait;                /* call_wait() was called */
     bool failed;              /* an error was replied */
-    bool no_space;            /* and it was for want of space: an EXEC is undone as a whole */
+    fl_status
+        unfit; /* and it was because a change did not fit (why): an EXEC is undone as a whole */
 };
 
 typedef void command_fn(struct call *call);
@@ -112,6 +113,10 @@ FL_NODISCARD fl_status call_flush(struct call *call);
 /* Answer for a storage status that is a failure, and undo what this command has added to the
  * batch: a command that fails half-way has no effect. Nothing may have been replied before it. */
 void call_fail(struct call *call, fl_status status);
+
+/* EXEC's answer when a command's change didn't fit (call->unfit), right after it: the batch is as at
+ * `mark` again. */
+void call_discard(struct call *call, fl_status status, size_t mark);
 
 /* ---- waiting ---- */
 

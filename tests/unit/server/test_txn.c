@@ -64,8 +64,28 @@ exec_without_space_changes_nothing(void **state)
     fake_store_full_after(h.store, 1);
     assert_answer(&h, 0, "MULTI\r\nSET a 2\r\nSET b 2", "+OK\r\n+QUEUED\r\n+QUEUED\r\n");
     harness_say(&h, 0, "EXEC");
-    assert_int_equal(strncmp(harness_received(&h, 0), "-EXECABORT ", 11), 0);
+    assert_non_null(strstr(harness_received(&h, 0),
+                           "-EXECABORT Transaction discarded because of: no space left"));
     assert_answer(&h, 0, "GET a\r\nGET b", "$1\r\n1\r\n$-1\r\n");
+    harness_deinit(&h);
+}
+
+static void
+exec_with_key_over_the_limit_changes_nothing(void **state)
+{
+    static char request[FL_KEY_BYTES_MAX + 64] = "*3\r\n$3\r\nSET\r\n$65537\r\n";
+    const size_t head = strlen(request);
+    struct harness h;
+
+    (void)state;
+    memset(request + head, 'k', FL_KEY_BYTES_MAX + 1);
+    memcpy(request + head + FL_KEY_BYTES_MAX + 1, "\r\n$1\r\n1\r\n", 10);
+    harness_init(&h, 1, NULL);
+    assert_answer(&h, 0, "MULTI\r\nSET a 1", "+OK\r\n+QUEUED\r\n");
+    harness_send_text(&h, 0, request);
+    assert_answer(&h, 0, "EXEC\r\nGET a",
+                  "+QUEUED\r\n-EXECABORT Transaction discarded because of: keys have at most 65536 "
+                  "bytes. Nothing of it was done\r\n$-1\r\n");
     harness_deinit(&h);
 }
 
@@ -162,6 +182,7 @@ main(void)
         cmocka_unit_test(exec_after_refused_command_is_aborted),
         cmocka_unit_test(exec_with_command_failing_at_run_time_does_the_others),
         cmocka_unit_test(exec_without_space_changes_nothing),
+        cmocka_unit_test(exec_with_key_over_the_limit_changes_nothing),
         cmocka_unit_test(watch_key_written_by_another_ends_in_nil),
         cmocka_unit_test(watch_absent_key_set_and_deleted_again_ends_in_nil),
         cmocka_unit_test(watch_key_that_expires_ends_in_nil),
