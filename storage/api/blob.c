@@ -50,8 +50,10 @@ fl_blob_discard(struct fl_blob *blob)
     if (blob == NULL) {
         return;
     }
-    engine_blob_release(blob->store->engine, blob->log->block);
-    log_blob_close(blob->log);
+    const uint32_t block = blob->log->block;
+
+    log_blob_close(blob->log); /* first: the cleaner may free the segment from the release on */
+    engine_blob_release(blob->store->engine, block);
     free(blob);
 }
 

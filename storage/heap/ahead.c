@@ -21,8 +21,8 @@ static void
 pick_one(struct heap *heap, uint32_t block)
 {
     heap->free_count -= heap->blocks[block].use == HEAP_USE_FREE;
+    heap->picked_beyond += heap->blocks[block].use == HEAP_USE_BEYOND;
     heap->blocks[block].use = HEAP_USE_FAULTING;
-    heap->blocks[block].warm = false;
 }
 
 /* Under heap->lock. */
@@ -33,6 +33,7 @@ pick_warm(struct heap *heap, uint32_t *block)
         *block = heap->warm[--heap->warm_count];
         if (heap->blocks[*block].use == HEAP_USE_FREE && heap->blocks[*block].warm) {
             pick_one(heap, *block);
+            heap->blocks[*block].warm = false;
             return true;
         }
     }
@@ -77,6 +78,7 @@ static void
 extend_total(struct heap *heap, uint32_t end)
 {
     for (uint32_t block = heap->blocks_total; block < end; block++) {
+        heap->picked_beyond -= heap->blocks[block].use == HEAP_USE_FAULTING;
         if (heap->blocks[block].use == HEAP_USE_BEYOND && !heap_block_is_meta(heap, block)) {
             heap->blocks[block].use = HEAP_USE_FREE;
             heap->free_count++;
@@ -98,6 +100,7 @@ unpick(struct heap *heap, uint32_t first, uint32_t count)
 
         heap->blocks[b].use = inside ? HEAP_USE_FREE : HEAP_USE_BEYOND;
         heap->free_count += inside;
+        heap->picked_beyond -= !inside;
     }
     if (first < heap->free_hint) {
         heap->free_hint = first;
@@ -185,33 +188,58 @@ cool(struct heap *heap)
     return any;
 }
 
-/* Fault `count` contiguous blocks; they come back taken. Holds heap->lock on entry and on return. */
+/* Pick `count` contiguous blocks, with the table block that describes them. Holds heap->lock on entry and on
+ * return, and drops it meanwhile. */
 static fl_status
-fault_run_once(struct heap *heap, uint32_t count, uint32_t *first)
+pick_described(struct heap *heap, uint32_t count, uint32_t *first)
 {
-    const uint64_t unit = heap->geometry.block_bytes;
-
     if (!pick_run(heap, count, first)) {
         return FL_FAIL(FL_NO_SPACE,
                        "%u contiguous blocks: the store has reached size_bytes_max %" PRIu64, count,
                        heap->geometry.size_bytes_max);
     }
-    fl_status status = table_block_make(heap, *first);
+    const fl_status status = table_block_make(heap, *first);
 
-    if (status == FL_OK) {
-        pthread_mutex_unlock(&heap->lock);
-        status = nosync_fault_in(heap->map, *first * unit, count * unit);
-        pthread_mutex_lock(&heap->lock);
-    }
     if (status != FL_OK) {
         unpick(heap, *first, count);
+    }
+    return status;
+}
+
+/* Picked blocks become taken. Holds heap->lock on entry and on return, and drops it meanwhile. */
+static fl_status
+fault_picked(struct heap *heap, uint32_t first, uint32_t count)
+{
+    const uint64_t unit = heap->geometry.block_bytes;
+
+    pthread_mutex_unlock(&heap->lock);
+    const fl_status status = nosync_fault_in(heap->map, first * unit, count * unit);
+
+    pthread_mutex_lock(&heap->lock);
+    if (status != FL_OK) {
         return status;
     }
-    extend_total(heap, *first + count);
-    for (uint32_t b = *first; b < *first + count; b++) {
+    extend_total(heap, first + count);
+    for (uint32_t b = first; b < first + count; b++) {
         heap->blocks[b].use = HEAP_USE_TAKEN;
+        heap->blocks[b].warm = false;
     }
     return FL_OK;
+}
+
+/* Fault `count` contiguous blocks; they come back taken. Holds heap->lock on entry and on return. */
+static fl_status
+fault_run_once(struct heap *heap, uint32_t count, uint32_t *first)
+{
+    fl_status status = pick_described(heap, count, first);
+
+    if (status == FL_OK) {
+        status = fault_picked(heap, *first, count);
+        if (status != FL_OK) {
+            unpick(heap, *first, count);
+        }
+    }
+    return status;
 }
 
 static fl_status
@@ -345,23 +373,80 @@ take_one(struct heap *heap, enum heap_claim claim, uint32_t *block)
     return FL_OK;
 }
 
+static fl_status
+run_check(const struct heap *heap, uint32_t count)
+{
+    FL_ASSERT(count > 0);
+    return count <= heap->group_blocks - 2
+               ? FL_OK
+               : FL_FAIL(FL_TOO_LARGE, "%u contiguous blocks; a store with blocks of %u has %u",
+                         count, heap->geometry.block_bytes, heap->group_blocks - 2);
+}
+
 fl_status
 heap_take(struct heap *heap, uint32_t count, enum heap_claim claim, uint32_t *block)
 {
-    fl_status status;
+    fl_status status = run_check(heap, count);
 
-    FL_ASSERT(count > 0);
+    if (status != FL_OK) {
+        return status;
+    }
     pthread_mutex_lock(&heap->lock);
-    if (count == 1) {
-        status = take_one(heap, claim, block);
-    } else if (count > heap->group_blocks - 2) {
-        status = FL_FAIL(FL_TOO_LARGE, "%u contiguous blocks; a store with blocks of %u has %u",
-                         count, heap->geometry.block_bytes, heap->group_blocks - 2);
-    } else {
-        status = fault_run(heap, count, block);
+    status = count == 1 ? take_one(heap, claim, block) : fault_run(heap, count, block);
+    pthread_mutex_unlock(&heap->lock);
+    return status;
+}
+
+fl_status
+heap_pick(struct heap *heap, uint32_t count, uint32_t *block)
+{
+    fl_status status = run_check(heap, count);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    pthread_mutex_lock(&heap->lock);
+    status = pick_described(heap, count, block);
+    if (status == FL_NO_SPACE && cool(heap)) {
+        status = pick_described(heap, count, block); /* of a table block, by the file system */
     }
     pthread_mutex_unlock(&heap->lock);
     return status;
+}
+
+fl_status
+heap_take_picked(struct heap *heap, uint32_t block)
+{
+    pthread_mutex_lock(&heap->lock);
+    FL_ASSERT(heap->blocks[block].use == HEAP_USE_FAULTING);
+    fl_status status = fault_picked(heap, block, 1);
+
+    if (status == FL_NO_SPACE && cool(heap)) {
+        status = fault_picked(heap, block, 1);
+    }
+    pthread_mutex_unlock(&heap->lock);
+    return status;
+}
+
+void
+heap_unpick(struct heap *heap, uint32_t block, uint32_t count)
+{
+    const uint64_t unit = heap->geometry.block_bytes;
+
+    pthread_mutex_lock(&heap->lock);
+    for (uint32_t b = block; b < block + count; b++) {
+        FL_ASSERT(heap->blocks[b].use == HEAP_USE_FAULTING);
+        if (heap->blocks[b].warm) {
+            /* Nobody looks for it among the warm ones any more: what it kept would be lost to others. */
+            heap->blocks[b].warm = false;
+            pthread_mutex_unlock(&heap->lock);
+            (void)!nosync_punch(heap->map, b * unit, unit);
+            pthread_mutex_lock(&heap->lock);
+        }
+        unpick(heap, b, 1);
+    }
+    pthread_cond_signal(&heap->ahead_cond);
+    pthread_mutex_unlock(&heap->lock);
 }
 
 void
@@ -416,7 +501,9 @@ heap_has_room(struct heap *heap, uint32_t blocks)
                                : 0;
     /* While growth works it is asked for when needed; size_bytes_max is known exactly. */
     const uint64_t growable =
-        heap->growth_failed ? 0 : heap->free_count + (heap->blocks_max - heap->blocks_total);
+        heap->growth_failed
+            ? 0
+            : heap->free_count + (heap->blocks_max - heap->blocks_total) - heap->picked_beyond;
     pthread_mutex_unlock(&heap->lock);
     return ready + growable >= blocks;
 }

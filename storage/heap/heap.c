@@ -341,11 +341,10 @@ entry_store_nofence(struct heap *heap, struct pm *pm, uint32_t block, struct hea
                          super_entry_encode(&heap->geometry, block, entry));
 }
 
-void
-heap_own_begin_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_t count,
-                       struct heap_entry as, struct heap_note note, uint32_t *generation)
+/* In DRAM. Returns the new generation, which no block of them has had. */
+static uint32_t
+own_noted(struct heap *heap, uint32_t block, uint32_t count, struct heap_entry as)
 {
-    const uint64_t note_off = entry_off(heap, block) + HEAP_NOTE_OFF;
     uint32_t gen = 0;
 
     FL_ASSERT(count > 0 && as.state != HEAP_FREE);
@@ -365,6 +364,22 @@ heap_own_begin_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_
     }
     heap->owned_count += count;
     pthread_mutex_unlock(&heap->lock);
+    return gen;
+}
+
+void
+heap_own_unwritten(struct heap *heap, uint32_t block, uint32_t count)
+{
+    (void)own_noted(heap, block, count, (struct heap_entry){.state = HEAP_BLOB});
+}
+
+void
+heap_own_begin_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_t count,
+                       struct heap_entry as, struct heap_note note, uint32_t *generation)
+{
+    const uint64_t note_off = entry_off(heap, block) + HEAP_NOTE_OFF;
+    const uint32_t gen = own_noted(heap, block, count, as);
+
     *generation = gen;
     pm_store_u64_nofence(pm, note_off, note.nonce);
     pm_store_u64_nofence(pm, note_off + sizeof(uint64_t), note.base_lsn);

@@ -7,8 +7,8 @@
  *                free durably and its last reader has left (the caller's duty: heap_recycle());
  *             4. the last `reserve_blocks` ready blocks go to HEAP_RESERVE claims only (cleaner, deletes).
  *
- * Threads: heap_take, heap_untake, heap_recycle, heap_stats: any. heap_own/disown: any, on blocks that the caller
- *          holds. One thread at a time writes roots and the clock.
+ * Threads: heap_take, heap_untake, heap_pick, heap_recycle, heap_stats: any. heap_take_picked, heap_unpick,
+ *          heap_own/disown: any, on blocks that the caller holds. One thread at a time writes roots and the clock.
  */
 #ifndef FL_STORAGE_HEAP_HEAP_H
 #define FL_STORAGE_HEAP_HEAP_H
@@ -119,6 +119,14 @@ FL_NODISCARD fl_status heap_take(struct heap *heap, uint32_t count, enum heap_cl
 /* Give back taken blocks that were not owned and not written to. */
 void heap_untake(struct heap *heap, uint32_t block, uint32_t count);
 
+/* For what is filled slowly: pick `count` contiguous blocks, which nobody else gets, without making them exist, then
+ * take each when it is needed. Errors of pick: FL_NO_SPACE (size_bytes_max, or the file system is too full for a
+ * table block), FL_TOO_LARGE, FL_IO. Of take: FL_NO_SPACE, FL_IO; the block is still picked. */
+FL_NODISCARD fl_status heap_pick(struct heap *heap, uint32_t count, uint32_t *block);
+FL_NODISCARD fl_status heap_take_picked(struct heap *heap, uint32_t block);
+/* Give back picked blocks that were not taken. */
+void heap_unpick(struct heap *heap, uint32_t block, uint32_t count);
+
 /* What an owner keeps beside its first block's word. */
 struct heap_note {
     uint64_t nonce, base_lsn;
@@ -131,6 +139,9 @@ struct heap_note heap_note_get(const struct heap *heap, uint32_t block);
 void heap_own_begin_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_t count,
                             struct heap_entry as, struct heap_note note, uint32_t *generation);
 void heap_own_end_nofence(struct heap *heap, struct pm *pm, uint32_t block);
+/* For taken blocks that were written to and are not wanted: owned from here on, though no word says so, that they can
+ * be disowned and recycled as all others. */
+void heap_own_unwritten(struct heap *heap, uint32_t block, uint32_t count);
 /* Write the words: free; of several blocks the first one's first. Debt: a drain of `pm`, then heap_recycle() when no
  * reader is left. FL_IO. */
 FL_NODISCARD fl_status heap_disown_nofence(struct heap *heap, struct pm *pm, uint32_t block,

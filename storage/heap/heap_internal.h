@@ -10,7 +10,7 @@
 enum heap_use {
     HEAP_USE_BEYOND = 0, /* past the end of the file */
     HEAP_USE_FREE,
-    HEAP_USE_FAULTING,
+    HEAP_USE_FAULTING, /* picked: somebody faults it, or will */
     HEAP_USE_READY,
     HEAP_USE_TAKEN,
     HEAP_USE_OWNED,
@@ -23,7 +23,7 @@ struct heap_block {
     uint8_t state; /* enum heap_state, as in the table */
     uint8_t head;
     bool damaged : 1;
-    bool warm : 1; /* free, and was not punched */
+    bool warm : 1; /* free or picked, and was not punched */
 };
 
 enum { HEAP_READY_MAX = 4096, HEAP_WARM_MAX = 64 };
@@ -51,6 +51,7 @@ struct heap {
     bool table_making;  /* a thread makes the next one */
     uint32_t free_hint; /* no free block is below it */
     uint64_t owned_count, ready_count, free_count;
+    uint64_t picked_beyond;         /* picked blocks past the end of the file */
     uint32_t ready[HEAP_READY_MAX]; /* a stack of ready blocks */
     /* A stack of warm blocks, used before all others: to zero one costs a tenth of punching and faulting it. A
      * run may have taken some of them meanwhile: `warm` of the block is what counts. */

@@ -33,42 +33,82 @@ chunk_seed(uint64_t nonce, uint64_t chunk)
     return crc32c(0, bytes, sizeof(bytes));
 }
 
+/* What is kept back of each block: as much as a header would be looked for in. */
+struct log_line {
+    uint8_t bytes[sizeof(struct log_header_media)];
+};
+
 static fl_status
-blob_own(struct log_blob *blob)
+blob_take(struct log_blob *blob)
+{
+    struct heap *heap = blob->log->heap;
+    fl_status status;
+
+    if (blob->blocks == 1) {
+        status = heap_take(heap, 1, HEAP_NORMAL, &blob->block);
+    } else {
+        status = heap_pick(heap, blob->blocks, &blob->block);
+        if (status == FL_OK) {
+            status = heap_take_picked(heap, blob->block);
+            if (status != FL_OK) {
+                heap_unpick(heap, blob->block, blob->blocks);
+            }
+        }
+    }
+    blob->taken = status == FL_OK;
+    return status;
+}
+
+/* The segment in DRAM: nobody can name it before it is finished. */
+static void
+blob_note(struct log_blob *blob)
 {
     struct log *log = blob->log;
-    struct log_header_media header;
-
-    fl_status status = log_nonce_make(&blob->nonce);
-
-    if (status == FL_OK) {
-        status = heap_take(log->heap, blob->blocks, HEAP_NORMAL, &blob->block);
-    }
-    if (status != FL_OK) {
-        return status;
-    }
-    heap_own_begin_nofence(log->heap, &blob->pm, blob->block, blob->blocks,
-                           (struct heap_entry){.state = HEAP_BLOB},
-                           (struct heap_note){.nonce = blob->nonce}, &blob->generation);
     struct log_segment *segment = &log->segments[blob->block];
 
     pthread_mutex_lock(&log->chain_lock);
     log_segment_note(log, blob->block, blob->blocks, LOG_USE_BLOB);
     segment->nonce = blob->nonce;
-    segment->generation = blob->generation;
     segment->end = data_off(blob->len) + blob->len;
     segment->sealed = true;
     atomic_store(&segment->refs, 1);
     atomic_store(&segment->live_bytes, log_segment_bytes(log, segment));
+    pthread_mutex_unlock(&log->chain_lock);
+}
+
+/* Only now, when all blocks exist: a word of a block behind the file's end would be damage. */
+static fl_status
+blob_own(struct log_blob *blob)
+{
+    struct log *log = blob->log;
+    struct log_segment *segment = &log->segments[blob->block];
+    struct log_header_media header;
+
+    FL_ASSERT(blob->taken == blob->blocks);
+    blob->owned = true;
+    heap_own_begin_nofence(log->heap, &blob->pm, blob->block, blob->blocks,
+                           (struct heap_entry){.state = HEAP_BLOB},
+                           (struct heap_note){.nonce = blob->nonce}, &blob->generation);
+    pthread_mutex_lock(&log->chain_lock);
+    segment->generation = blob->generation;
     log_header_encode(log, blob->block, segment, 0, 0, &header);
     pthread_mutex_unlock(&log->chain_lock);
     pm_write_nofence(&blob->pm, (uint64_t)blob->block << log->block_shift, &header, sizeof(header));
     /* order: the header before ownership. An owned block without a header is a lost block, never a crash. */
-    status = pm_drain(&blob->pm);
+    const fl_status status = pm_drain(&blob->pm);
+
     if (status == FL_OK) {
         heap_own_end_nofence(log->heap, &blob->pm, blob->block);
     }
     return status;
+}
+
+static void
+blob_free(struct log_blob *blob)
+{
+    free(blob->crcs);
+    free(blob->kept);
+    free(blob);
 }
 
 fl_status
@@ -90,24 +130,82 @@ log_blob_create(struct log *log, uint64_t len, struct log_blob **out)
     blob->len = len;
     blob->blocks = (uint32_t)blocks;
     blob->crcs = calloc((size_t)chunks_of(len) + 1, sizeof(uint32_t));
+    blob->kept = calloc(blob->blocks, sizeof(*blob->kept));
     pm_init(&blob->pm, log->media);
-    const fl_status status =
-        blob->crcs == NULL ? FL_FAIL(FL_NO_MEMORY, "a blob's chunk CRCs") : blob_own(blob);
+    fl_status status = blob->crcs == NULL || blob->kept == NULL
+                           ? FL_FAIL(FL_NO_MEMORY, "a blob's chunk CRCs")
+                           : log_nonce_make(&blob->nonce);
 
+    if (status == FL_OK) {
+        status = blob_take(blob);
+    }
     if (status != FL_OK) {
-        free(blob->crcs);
-        free(blob);
+        blob_free(blob);
         return status;
     }
+    blob_note(blob);
     blob->chunk_crc = chunk_seed(blob->nonce, 0);
     *out = blob;
     return FL_OK;
 }
 
+/* Bytes to `off` from the segment's start. Until the table says whose a later block is, an open looks for a header at
+ * its start, and must not find one in bytes that somebody sent us: those are kept until finish. */
+static fl_status
+blob_write(struct log_blob *blob, uint64_t off, const uint8_t *src, size_t len)
+{
+    const struct log *log = blob->log;
+    const uint64_t start = (uint64_t)blob->block << log->block_shift;
+    fl_status status = FL_OK;
+
+    while (len > 0 && status == FL_OK) {
+        const uint64_t index = off >> log->block_shift;
+        const uint64_t at = off & (log->block_bytes - 1);
+        const bool keep = index > 0 && at < sizeof(struct log_line);
+        const uint64_t left = (keep ? sizeof(struct log_line) : log->block_bytes) - at;
+        const size_t part = len < left ? len : (size_t)left;
+
+        if (index >= blob->taken) {
+            status = heap_take_picked(log->heap, blob->block + blob->taken);
+            blob->taken += status == FL_OK;
+            continue;
+        }
+        if (keep) {
+            memcpy(blob->kept[index].bytes + at, src, part);
+        } else {
+            status = pm_write_through_nofence(&blob->pm, start + off, src, part);
+        }
+        off += part;
+        src += part;
+        len -= part;
+    }
+    return status;
+}
+
+static fl_status
+blob_write_kept(struct log_blob *blob)
+{
+    const struct log *log = blob->log;
+    const uint64_t start = (uint64_t)blob->block << log->block_shift;
+    const uint64_t first = data_off(blob->len);
+    fl_status status = FL_OK;
+
+    for (uint32_t i = 1; i < blob->blocks && status == FL_OK; i++) {
+        const uint64_t off = (uint64_t)i << log->block_shift;
+        const uint64_t left = first + blob->len - off;
+
+        if (off >= first) {
+            status = pm_write_through_nofence(
+                &blob->pm, start + off, blob->kept[i].bytes,
+                left < sizeof(struct log_line) ? (size_t)left : sizeof(struct log_line));
+        }
+    }
+    return status;
+}
+
 fl_status
 log_blob_append(struct log_blob *blob, const void *data, size_t len)
 {
-    const uint64_t start = (uint64_t)blob->block << blob->log->block_shift;
     const uint8_t *src = data;
 
     if (len > blob->len - blob->filled) {
@@ -119,8 +217,7 @@ log_blob_append(struct log_blob *blob, const void *data, size_t len)
         const size_t part = len < in_chunk ? len : (size_t)in_chunk;
 
         blob->chunk_crc = crc32c(blob->chunk_crc, src, part);
-        const fl_status status = pm_write_through_nofence(
-            &blob->pm, start + data_off(blob->len) + blob->filled, src, part);
+        const fl_status status = blob_write(blob, data_off(blob->len) + blob->filled, src, part);
 
         if (status != FL_OK) {
             return status;
@@ -149,9 +246,15 @@ log_blob_finish(struct log_blob *blob, struct log_blob_ref *ref)
         return FL_FAIL(FL_INVALID, "a value of %" PRIu64 " bytes has only %" PRIu64, blob->len,
                        blob->filled);
     }
-    const fl_status status =
-        pm_write_through_nofence(&blob->pm, start + LOG_HEADER_BYTES, blob->crcs, table_bytes);
+    fl_status status = blob->owned ? blob->pm.failed : blob_own(blob);
 
+    if (status == FL_OK) {
+        status = blob_write_kept(blob);
+    }
+    if (status == FL_OK) {
+        status =
+            pm_write_through_nofence(&blob->pm, start + LOG_HEADER_BYTES, blob->crcs, table_bytes);
+    }
     if (status != FL_OK) {
         return status;
     }
@@ -169,8 +272,19 @@ log_blob_finish(struct log_blob *blob, struct log_blob_ref *ref)
 void
 log_blob_close(struct log_blob *blob)
 {
-    free(blob->crcs);
-    free(blob);
+    struct log *log = blob->log;
+
+    if (!blob->owned) {
+        const uint32_t rest = blob->blocks - blob->taken;
+
+        pthread_mutex_lock(&log->chain_lock);
+        log_segment_note(log, blob->block + blob->taken, rest, LOG_USE_NONE);
+        log->segments[blob->block].blocks = blob->taken;
+        pthread_mutex_unlock(&log->chain_lock);
+        heap_unpick(log->heap, blob->block + blob->taken, rest);
+        heap_own_unwritten(log->heap, blob->block, blob->taken);
+    }
+    blob_free(blob);
 }
 
 struct log_segment *

@@ -178,13 +178,21 @@ struct log_blob {
     uint64_t len, filled;
     uint32_t chunks_done, chunk_crc;
     uint32_t *crcs;
+    uint32_t taken;        /* blocks that exist; the others are picked */
+    bool owned;            /* in the heap, by finish */
+    struct log_line *kept; /* of each later block, its first bytes until finish */
 };
 
+/* Picks the blocks; all but the first are made to exist by the append that reaches them, so that no call takes
+ * longer than what it is given. Durable: nothing; until finish a crash leaves the blocks free. Errors: FL_NO_SPACE
+ * (no such run below size_bytes_max, or not even one block), FL_TOO_LARGE, FL_NO_MEMORY, FL_IO. */
 FL_NODISCARD fl_status log_blob_create(struct log *log, uint64_t len, struct log_blob **out);
+/* Errors: FL_NO_SPACE, FL_IO: the blob is to be closed. FL_INVALID: more than it lacks. */
 FL_NODISCARD fl_status log_blob_append(struct log_blob *blob, const void *data, size_t len);
-/* Full: write the chunk CRCs, make it safe for another thread's drain (log_frame_commit(all)). */
+/* Full: own it durably, write the chunk CRCs, make all safe for another thread's drain (log_frame_commit(all)). */
 FL_NODISCARD fl_status log_blob_finish(struct log_blob *blob, struct log_blob_ref *ref);
-/* Release the writer; the segment stays owned, with the one reference that create gave it. */
+/* Release the writer; the segment stays, with the one reference that create gave it. Not finished: its blocks that
+ * don't exist are given back, and the segment is left with the others, to be freed as any other. */
 void log_blob_close(struct log_blob *blob);
 
 /* The value in place. `verify`: check every chunk's CRC. FL_CORRUPT. */

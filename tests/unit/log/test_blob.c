@@ -1,11 +1,13 @@
-/* Goal:   a value in blocks of its own comes back in place, checked by chunks; it is owned on media only after its
- *         header, and nothing of it is believed that another blob left behind.
+/* Goal:   a value in blocks of its own comes back in place, checked by chunks; its blocks exist as it fills them; it
+ *         is owned on media only when it is whole, and nothing of it is believed that another blob left behind.
  * Method: lengths around every boundary (block, chunk, alignment of the value), written in pieces of several sizes;
- *         each part damaged; creation stopped by lack of space and by failing drains. */
+ *         each part damaged; stopped in the middle by lack of space, failing drains, a crash and a change of mind. */
 #include "tests/unit/log/fixture.h"
 
 #include "base/bytes.h"
+#include "base/crc32c.h"
 #include "base/fail.h"
+#include "storage/log/log_layout.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -202,29 +204,193 @@ word_of_a_blob_lost_is_salvaged(void **state)
     assert_comes_back(&ref, 10000);
 }
 
+/* Close a blob that is not finished, and free what it had, as the cleaner does. */
+static void
+blob_give_up(struct log_blob *blob)
+{
+    const uint32_t block = blob->block;
+    struct pm pm;
+
+    log_blob_close(blob);
+    pm_init(&pm, heap_media(f.heap));
+    assert_int_equal(log_segment_free(f.log, &pm, block), FL_OK);
+    log_segment_recycle(f.log, block);
+    for (uint32_t b = block; b < BLOCKS_MAX; b++) {
+        assert_int_equal(log_segment_of(f.log, b)->use, LOG_USE_NONE);
+    }
+}
+
+static struct heap_stats
+stats_get(void)
+{
+    struct heap_stats stats;
+
+    heap_stats_get(f.heap, &stats);
+    return stats;
+}
+
 static void
 blob_without_room_leaves_nothing_behind(void **state)
 {
+    const uint64_t owned = stats_get().blocks_owned;
     struct log_blob *blob = NULL;
-    struct heap_stats before;
-    struct heap_stats after;
 
     (void)state;
-    mem_map_set_space(f.mem, 6 * BLOCK);
-    heap_stats_get(f.heap, &before);
+    mem_map_set_space(f.mem, 2 * BLOCK);
     assert_int_equal(log_blob_create(f.log, 10 * BLOCK, &blob), FL_NO_SPACE);
+    assert_null(blob);
+    assert_int_equal(log_blob_create(f.log, 100, &blob), FL_NO_SPACE);
     assert_null(blob);
     assert_int_equal(log_blob_create(f.log, (uint64_t)BLOCKS_MAX * BLOCK, &blob), FL_TOO_LARGE);
     assert_int_equal(log_blob_create(f.log, UINT64_C(1) << 50, &blob), FL_TOO_LARGE);
-    heap_stats_get(f.heap, &after);
-    assert_int_equal(after.blocks_owned, before.blocks_owned);
+    assert_int_equal(stats_get().blocks_owned, owned);
     mem_map_set_space(f.mem, 0);
     const struct log_blob_ref ref = blob_put(10 * BLOCK, 5000);
 
     assert_comes_back(&ref, 10 * BLOCK);
 }
 
-/* Killed while it was being filled: the table may own it, nobody names it, the open finds no damage. */
+static void
+append_faults_only_what_it_reaches(void **state)
+{
+    struct log_blob *blob = NULL;
+    struct log_blob_ref ref;
+
+    (void)state;
+    const uint64_t faults = mem_map_calls(f.mem, MEM_MAP_CALL_FAULT_IN);
+    const uint32_t total = heap_blocks_total(f.heap);
+
+    assert_int_equal(log_blob_create(f.log, LEN_MAX, &blob), FL_OK);
+    assert_int_equal(mem_map_calls(f.mem, MEM_MAP_CALL_FAULT_IN), faults + 1);
+    assert_int_equal(heap_blocks_total(f.heap), total + 1);
+    for (size_t at = 0; at < LEN_MAX; at += 1000) {
+        const size_t part = LEN_MAX - at < 1000 ? LEN_MAX - at : 1000;
+
+        assert_int_equal(log_blob_append(blob, data + at, part), FL_OK);
+        /* One block of header and checksums, then those of the value. */
+        assert_int_equal(mem_map_calls(f.mem, MEM_MAP_CALL_FAULT_IN),
+                         faults + 1 + (at + part + BLOCK - 1) / BLOCK);
+    }
+    assert_int_equal(heap_blocks_total(f.heap), total + blob->blocks);
+    assert_int_equal(log_blob_finish(blob, &ref), FL_OK);
+    assert_int_equal(log_blob_finish(blob, &ref), FL_OK); /* what named it was refused: once more */
+    log_blob_close(blob);
+    assert_comes_back(&ref, LEN_MAX);
+}
+
+static void
+blob_given_up_anywhere_gives_all_back(void **state)
+{
+    enum { LEN = 20 * BLOCK };
+    struct log_blob *blob = NULL;
+
+    (void)state;
+    fixture_put(&f, LOG_HEAD_MAIN, "key", "value");
+    const uint64_t owned = stats_get().blocks_owned;
+
+    for (size_t filled = 0; filled <= LEN; filled += 5000) {
+        assert_int_equal(log_blob_create(f.log, LEN, &blob), FL_OK);
+        assert_int_equal(log_blob_append(blob, data, filled), FL_OK);
+        fixture_put(&f, LOG_HEAD_MAIN, "beside", "value");
+        blob_give_up(blob);
+        assert_int_equal(stats_get().blocks_owned, owned);
+        assert_int_equal(stats_get().blocks_owned + stats_get().blocks_free +
+                             stats_get().blocks_ready,
+                         stats_get().blocks_total);
+    }
+    const struct log_blob_ref ref = blob_put(LEN, 5000);
+
+    assert_int_equal(fixture_reopen(&f, FIXTURE_READ), FL_OK);
+    assert_int_equal(f.findings, 0);
+    assert_comes_back(&ref, LEN);
+}
+
+static void
+disk_that_fills_in_the_middle_fails_the_append(void **state)
+{
+    struct log_blob *blob = NULL;
+
+    (void)state;
+    const uint64_t owned = stats_get().blocks_owned;
+
+    mem_map_set_space(f.mem, 8 * BLOCK);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(log_blob_create(f.log, 10 * BLOCK, &blob), FL_OK);
+        assert_int_equal(log_blob_append(blob, data, 5 * BLOCK), FL_OK);
+        assert_int_equal(log_blob_append(blob, data + 5 * BLOCK, 5), FL_NO_SPACE);
+        blob_give_up(blob);
+        assert_int_equal(stats_get().blocks_owned, owned);
+    }
+    const struct log_blob_ref ref = blob_put(3 * BLOCK, 5000);
+
+    assert_comes_back(&ref, 3 * BLOCK);
+}
+
+/* The bytes of the block at `index` of a value look like a segment of the log there, with frames behind its header. */
+static void
+pretend_segment(uint32_t block, uint8_t *dst)
+{
+    struct log_header_media header = {.head = 0};
+    uint8_t place[8];
+
+    bytes_put_le32(header.magic, LOG_MAGIC_LOG);
+    bytes_put_le32(header.generation, 1);
+    bytes_put_le32(header.blocks, 1);
+    bytes_put_le32(place, crc32c(0, f.geometry.uuid, sizeof(f.geometry.uuid)));
+    bytes_put_le32(place + 4, block);
+    bytes_put_le32(header.crc,
+                   crc32c(crc32c(0, place, sizeof(place)), &header, LOG_HEADER_CRC_BYTES));
+    memcpy(dst, &header, sizeof(header));
+}
+
+/* Cut short anywhere, with bytes in it that look like a segment wherever an open looks for one. */
+static void
+crash_while_a_blob_is_filled_leaves_no_finding(void **state)
+{
+    enum { VALUE_BLOCKS = 6, LEN = VALUE_BLOCKS * BLOCK };
+    static uint8_t value[LEN];
+    struct log_blob *blob = NULL;
+    uint64_t len = 0;
+
+    (void)state;
+    for (size_t filled = 0; filled <= LEN; filled += 2000) {
+        fixture_destroy(&f);
+        fixture_create(&f, PM_STAGED);
+        fixture_put(&f, LOG_HEAD_MAIN, "key", "value");
+        assert_int_equal(log_blob_create(f.log, LEN, &blob), FL_OK);
+        memset(value, 0xA5, sizeof(value));
+        for (uint32_t i = 0; i < VALUE_BLOCKS; i++) {
+            pretend_segment(blob->block + 1 + i, value + (size_t)i * BLOCK);
+        }
+        for (size_t at = 0; at < filled; at += 500) {
+            assert_int_equal(log_blob_append(blob, value + at, 500), FL_OK);
+        }
+        uint8_t *image = mem_map_copy(f.mem, &len);
+
+        log_blob_close(blob);
+        fixture_close(&f);
+        mem_map_load(f.mem, image, len);
+        free(image);
+        assert_int_equal(fixture_reopen(&f, FIXTURE_WRITE), FL_OK);
+        assert_int_equal(f.findings, 0);
+        assert_non_null(fixture_met(&f, "key"));
+    }
+    /* The same bytes as a value that is whole. */
+    assert_int_equal(log_blob_create(f.log, LEN, &blob), FL_OK);
+    for (uint32_t i = 0; i < VALUE_BLOCKS; i++) {
+        pretend_segment(blob->block + 1 + i, value + (size_t)i * BLOCK);
+    }
+    struct log_blob_ref ref;
+    struct fl_bytes view;
+
+    assert_int_equal(log_blob_append(blob, value, LEN), FL_OK);
+    assert_int_equal(log_blob_finish(blob, &ref), FL_OK);
+    log_blob_close(blob);
+    assert_int_equal(log_blob_view(f.log, &ref, true, &view), FL_OK);
+    assert_memory_equal(view.ptr, value, LEN);
+}
+
+/* Given up while it was being filled, and the store closed before it was freed: nobody owns it. */
 static void
 blob_never_named_is_no_damage(void **state)
 {
@@ -245,6 +411,7 @@ static void
 drain_that_fails_while_owning_is_told(void **state)
 {
     struct log_blob *blob = NULL;
+    struct log_blob_ref ref;
 
     (void)state;
     for (unsigned applied = 0; applied < 2; applied++) {
@@ -255,9 +422,12 @@ drain_that_fails_while_owning_is_told(void **state)
         fixture_destroy(&f);
         fixture_create(&f, PM_STAGED);
         fixture_put(&f, LOG_HEAD_MAIN, "key", "value");
+        assert_int_equal(log_blob_create(f.log, 20000, &blob), FL_OK);
+        assert_int_equal(log_blob_append(blob, data, 20000), FL_OK);
         mem_map_fail(f.mem, &failure);
-        assert_int_equal(log_blob_create(f.log, 20000, &blob), FL_IO);
-        assert_null(blob);
+        assert_int_equal(log_blob_finish(blob, &ref), FL_IO);
+        assert_int_equal(log_blob_finish(blob, &ref), FL_IO);
+        log_blob_close(blob);
         uint8_t *image = mem_map_copy(f.mem, &len);
 
         fixture_close(&f);
@@ -282,6 +452,10 @@ main(void)
         RULE(header_of_a_blob_lost_is_damage_at_open),
         RULE(word_of_a_blob_lost_is_salvaged),
         RULE(blob_without_room_leaves_nothing_behind),
+        RULE(append_faults_only_what_it_reaches),
+        RULE(blob_given_up_anywhere_gives_all_back),
+        RULE(disk_that_fills_in_the_middle_fails_the_append),
+        RULE(crash_while_a_blob_is_filled_leaves_no_finding),
         RULE(blob_never_named_is_no_damage),
         RULE(drain_that_fails_while_owning_is_told),
     };
