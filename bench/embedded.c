@@ -5,7 +5,9 @@
  *
  * Phases, one thread: insert alone, update alone (random), get (random), get of 16 with prefetch, scan; then, in a
  * second store, insert in batches and update in batches. Keys are 16 bytes, in an order that has nothing to do
- * with their own. Times are this machine's; compare ratios of runs made together. Lines and fences are exact. */
+ * with their own. Times are this machine's; compare ratios of runs made together. Lines and fences are exact. "CPUs"
+ * says how many the whole process kept busy: the store's threads order keys, clean and fault blocks beside the
+ * caller. The first line is what one read of memory costs that has to wait for the read before it. */
 #include <faultline/batch.h>
 #include <faultline/cursor.h>
 #include <faultline/faultline.h>
@@ -15,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,15 +34,15 @@ struct bench {
     struct fl_store *store;
     uint8_t *value;
     struct fl_stats before;
-    double begin_s;
+    double begin_s, begin_cpu_s;
 };
 
 static double
-now_s(void)
+clock_s(clockid_t clock)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
@@ -84,18 +87,21 @@ phase_begin(struct bench *bench)
 {
     bench->before.struct_bytes = sizeof(bench->before);
     fl_stats(bench->store, &bench->before);
-    bench->begin_s = now_s();
+    bench->begin_s = clock_s(CLOCK_MONOTONIC);
+    bench->begin_cpu_s = clock_s(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 static void
 phase_end(struct bench *bench, const char *name, uint64_t operations)
 {
-    const double seconds = now_s() - bench->begin_s;
+    const double seconds = clock_s(CLOCK_MONOTONIC) - bench->begin_s;
+    const double cpu_s = clock_s(CLOCK_PROCESS_CPUTIME_ID) - bench->begin_cpu_s;
     struct fl_stats after = {.struct_bytes = sizeof(after)};
     const double n = (double)operations;
 
     fl_stats(bench->store, &after);
-    printf("%-22s %8.3f M/s  %7.1f ns", name, n / seconds / 1e6, seconds / n * 1e9);
+    printf("%-24s %7.3f M/s  %7.1f ns  %4.2f CPUs", name, n / seconds / 1e6, seconds / n * 1e9,
+           cpu_s / seconds);
     if (after.commits_total != bench->before.commits_total) {
         printf("  %6.3f lines  %7.4f fences  %7.4f syncs",
                (double)(after.lines_flushed_total - bench->before.lines_flushed_total) / n,
@@ -104,6 +110,37 @@ phase_end(struct bench *bench, const char *name, uint64_t operations)
     }
     printf("\n");
     fflush(stdout);
+}
+
+/* A walk through as much memory as the records take, in pages of 4 KiB as tmpfs has: each step waits for the one before,
+ * as a look-up waits for its bucket, its entry and its record. */
+static void
+read_memory(const struct bench *bench)
+{
+    enum { LINE = 64, STEPS = 4000000 };
+    const uint64_t lines = bench->records * ((bench->value_bytes + 28 + LINE - 1) / LINE);
+    uint64_t *memory = mmap(NULL, lines * LINE, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint64_t at = 0;
+
+    if (memory == MAP_FAILED) {
+        fprintf(stderr, "faultline-bench: no memory\n");
+        exit(1);
+    }
+    (void)madvise(memory, lines * LINE, MADV_NOHUGEPAGE);
+    for (uint64_t i = 0; i < lines; i++) {
+        memory[i * (LINE / sizeof(*memory))] = mix(i) % lines;
+    }
+    const double begin_s = clock_s(CLOCK_MONOTONIC);
+
+    for (uint64_t i = 0; i < STEPS; i++) {
+        at = (memory[at * (LINE / sizeof(*memory))] + i) % lines;
+    }
+    const double seconds = clock_s(CLOCK_MONOTONIC) - begin_s;
+
+    printf("# memory: %.1f ns for a read behind a read, over %" PRIu64 " MiB%s\n",
+           seconds / STEPS * 1e9, lines * LINE >> 20, at == lines ? "?" : "");
+    munmap(memory, lines * LINE);
 }
 
 static void
@@ -117,6 +154,9 @@ store_open(struct bench *bench)
     options.durability_min = FL_DURABILITY_PROCESS;
     options.flags |= FL_OPEN_EXCLUSIVE;
     check(fl_open(bench->path, &options, &bench->store), bench->path);
+    if (!bench->keep) {
+        unlink(bench->path); /* at once, so that nothing is left by one that is interrupted */
+    }
     fl_stats(bench->store, &stats);
     printf("# %s: mapping %s, survives %s (%s)\n", bench->path, fl_mapping_name(stats.mapping),
            fl_durability_name(stats.durability), stats.mapping_detail);
@@ -134,9 +174,6 @@ store_close(struct bench *bench)
            (double)stats.file_bytes / (double)stats.live_bytes, stats.put_path_waits_total,
            stats.put_path_faults_total);
     check(fl_close(bench->store), "close");
-    if (!bench->keep) {
-        unlink(bench->path);
-    }
 }
 
 static void
@@ -247,7 +284,9 @@ usage(FILE *out)
             "  --value BYTES    default 100\n"
             "  --batch N        records in a batch; default 64\n"
             "  --phases SET     alone or batched; default both\n"
-            "  --keep           leave the file\n");
+            "  --keep           leave the file\n"
+            "  --version        print the version\n"
+            "  --help           print this text\n");
 }
 
 static uint64_t
@@ -344,16 +383,17 @@ main(int argc, char **argv)
         return 1;
     }
     memset(bench.value, 'v', bench.value_bytes);
+    read_memory(&bench);
     if (bench.phases == NULL || strcmp(bench.phases, "alone") == 0) {
         const bool keep = bench.keep;
 
+        bench.keep = keep && bench.phases != NULL; /* of both stores the second is kept */
         store_open(&bench);
         put_alone(&bench, false);
         put_alone(&bench, true);
         get_alone(&bench);
         get_prefetched(&bench);
         scan(&bench);
-        bench.keep = keep && bench.phases != NULL;
         store_close(&bench);
         bench.keep = keep;
     }
