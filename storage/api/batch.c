@@ -8,12 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-struct fl_batch {
-    struct fl_store *store;
-    struct batch_data *data;
-    size_t claimed; /* of store->claimed */
-};
-
 fl_status
 fl_batch_create(struct fl_store *store, struct fl_batch **out)
 {
@@ -59,115 +53,18 @@ fl_batch_destroy(struct fl_batch *batch)
     }
 }
 
-/* ---- reading through the batch ---- */
-
-/* What a pending change shows. `holder` keeps the bytes alive for the view (NULL: the batch itself does). */
-static fl_status
-view_pending(struct fl_store *store, const struct engine_change *change, struct batch_data *holder,
-             struct fl_view *view)
-{
-    const struct log_record *record = &change->record;
-    struct log_blob_ref ref;
-
-    if (record->kind == LOG_KIND_DELETE ||
-        (record->deadline_ms != 0 && record->deadline_ms <= engine_now_ms(store->engine))) {
-        return FL_NOT_FOUND;
-    }
-    view->deadline_ms = record->deadline_ms;
-    view->type = record->type;
-    if (record->kind == LOG_KIND_PUT_BLOB) {
-        if (!log_blob_ref_decode(record->value, &ref)) {
-            return FL_FAIL(FL_CORRUPT, "the reference to a big value does not decode");
-        }
-        const fl_status status =
-            log_blob_view(engine_log(store->engine), &ref, false, &view->value);
-
-        if (status == FL_OK) {
-            view->guard = store_guard_segment(log_blob_segment(engine_log(store->engine), &ref));
-        }
-        return status;
-    }
-    view->value = record->value;
-    if (holder != NULL) {
-        atomic_fetch_add(&holder->refs, 1);
-        view->guard = store_guard_data(holder);
-    }
-    return FL_OK;
-}
-
-/* Look among what was submitted and is not durable. True: *status is the answer. */
-static bool
-view_inflight(struct fl_store *store, struct fl_key key, uint64_t hash, struct fl_view *view,
-              fl_status *status)
-{
-    bool found = false;
-
-    if (atomic_load_explicit(&store->inflight_count, memory_order_acquire) == 0) {
-        return false;
-    }
-    pthread_mutex_lock(&store->lock);
-    for (struct batch_data *data = store->inflight; data != NULL && !found; data = data->next) {
-        const struct engine_change *change = batch_data_find(data, key, hash);
-
-        if (change != NULL) {
-            found = true;
-            view->ticket = data->ticket;
-            *status = view_pending(store, change, data, view);
-        }
-    }
-    pthread_mutex_unlock(&store->lock);
-    return found;
-}
-
-static fl_status
-view_hashed(struct fl_batch *batch, struct fl_key key, uint64_t hash, struct fl_view *view)
-{
-    struct fl_store *store = batch->store;
-    const struct engine_change *change = batch_data_find(batch->data, key, hash);
-    fl_status status = FL_OK;
-
-    memset(view, 0, sizeof(*view));
-    if (change != NULL) {
-        view->ticket = UINT64_MAX;
-        return view_pending(store, change, NULL, view);
-    }
-    if (view_inflight(store, key, hash, view, &status)) {
-        return status;
-    }
-    const uint32_t token = engine_enter(store->engine);
-
-    status = store_view_durable(store, key, hash, INDEX_LSN_LATEST, ENGINE_NOW, view);
-    engine_exit(store->engine, token);
-    return status;
-}
-
-fl_status
-fl_batch_get_view(struct fl_batch *batch, struct fl_key key, struct fl_view *view)
-{
-    memset(view, 0, sizeof(*view));
-    const fl_status status = store_key_check(key);
-
-    return status == FL_OK ? view_hashed(batch, key, engine_hash(batch->store->engine, key), view)
-                           : status;
-}
-
 /* ---- changing ---- */
 
 static fl_status
 condition_check(struct fl_batch *batch, struct fl_key key, uint64_t hash,
                 const struct fl_put_options *options)
 {
-    struct fl_view view;
+    struct fl_info info;
 
     if (options == NULL || options->condition == FL_IF_ANY) {
         return FL_OK;
     }
-    const fl_status found = view_hashed(batch, key, hash, &view);
-    const uint64_t lsn = view.lsn;
-
-    if (found == FL_OK) {
-        fl_view_release(&view);
-    }
+    const fl_status found = batch_info(batch, key, hash, &info);
     /* A damaged record is there; it isn't absent. */
     const bool there = found == FL_OK || found == FL_CORRUPT;
 
@@ -177,7 +74,7 @@ condition_check(struct fl_batch *batch, struct fl_key key, uint64_t hash,
     if (options->condition == FL_IF_PRESENT && !there) {
         return FL_NOT_FOUND;
     }
-    if (options->condition == FL_IF_LSN && (there ? lsn : 0) != options->lsn) {
+    if (options->condition == FL_IF_LSN && (there ? info.lsn : 0) != options->lsn) {
         return FL_CONFLICT;
     }
     return FL_OK;
@@ -301,7 +198,7 @@ fl_status
 fl_batch_delete(struct fl_batch *batch, struct fl_key key)
 {
     struct log_record record;
-    struct fl_view view;
+    struct fl_info info;
 
     fl_status status = record_make(key, fl_bytes("", 0), NULL, &record);
 
@@ -310,52 +207,27 @@ fl_batch_delete(struct fl_batch *batch, struct fl_key key)
     }
     const uint64_t hash = engine_hash(batch->store->engine, key);
 
-    status = view_hashed(batch, key, hash, &view);
+    status = batch_info(batch, key, hash, &info);
     if (status != FL_OK && status != FL_CORRUPT) {
         return status;
     }
-    fl_view_release(&view);
     record.kind = LOG_KIND_DELETE;
     return change_add(batch, &record, hash, 0);
 }
 
-/* The reference behind a key whose value is a blob, with one more hold on it; false: it isn't one (any more). */
-static bool
-blob_ref_hold(struct fl_batch *batch, struct fl_key key, uint64_t hash, struct log_blob_ref *ref)
+/* A value that lies in the log is written anew. */
+static fl_status
+put_copy(struct fl_batch *batch, struct fl_key to, struct fl_key from,
+         const struct fl_put_options *options)
 {
-    struct fl_store *store = batch->store;
-    const struct engine_change *change = batch_data_find(batch->data, key, hash);
-    struct fl_bytes value = {NULL, 0};
-    bool held = false;
+    struct fl_view view;
+    fl_status status = fl_batch_get_view(batch, from, &view);
 
-    if (change != NULL) {
-        value = change->record.kind == LOG_KIND_PUT_BLOB ? change->record.value : value;
-        return value.ptr != NULL && log_blob_ref_decode(value, ref) &&
-               engine_blob_hold(store->engine, ref);
+    if (status == FL_OK) {
+        status = fl_batch_put(batch, to, view.value, options);
+        fl_view_release(&view);
     }
-    pthread_mutex_lock(&store->lock);
-    for (struct batch_data *data = store->inflight; data != NULL; data = data->next) {
-        change = batch_data_find(data, key, hash);
-        if (change != NULL) {
-            held = change->record.kind == LOG_KIND_PUT_BLOB &&
-                   log_blob_ref_decode(change->record.value, ref) &&
-                   engine_blob_hold(store->engine, ref);
-            break;
-        }
-    }
-    pthread_mutex_unlock(&store->lock);
-    if (change != NULL) {
-        return held;
-    }
-    const uint32_t token = engine_enter(store->engine);
-    struct log_record record;
-    index_loc loc = 0;
-
-    held = index_find(engine_index(store->engine), hash, key, INDEX_LSN_LATEST, &loc) &&
-           engine_record_at(store->engine, loc, &record) && record.kind == LOG_KIND_PUT_BLOB &&
-           log_blob_ref_decode(record.value, ref) && engine_blob_hold(store->engine, ref);
-    engine_exit(store->engine, token);
-    return held;
+    return status;
 }
 
 fl_status
@@ -364,44 +236,41 @@ fl_batch_put_from(struct fl_batch *batch, struct fl_key to, struct fl_key from,
 {
     struct fl_put_options keep = {0};
     struct log_blob_ref ref;
-    struct fl_view view;
+    struct log_record record;
+    struct fl_info info;
 
     fl_status status = store_key_check(to);
 
     if (status == FL_OK) {
-        status = fl_batch_get_view(batch, from, &view);
+        status = fl_batch_get_info(batch, from, &info);
     }
     if (status != FL_OK) {
         return status;
     }
-    keep.deadline_ms = view.deadline_ms;
-    keep.type = view.type;
+    keep.deadline_ms = info.deadline_ms;
+    keep.type = info.type;
     options = options != NULL ? options : &keep;
-    const uint64_t hash_to = engine_hash(batch->store->engine, to);
-    const uint64_t hash_from = engine_hash(batch->store->engine, from);
-    struct log_record record;
+    if (!batch_blob_hold(batch, from, engine_hash(batch->store->engine, from), &ref)) {
+        return put_copy(batch, to, from, options);
+    }
+    const uint64_t hash = engine_hash(batch->store->engine, to);
+    uint8_t media[LOG_BLOB_REF_BYTES];
 
-    status = record_make(to, view.value, options, &record);
+    log_blob_ref_encode(&ref, media);
+    status = record_make(to, fl_bytes(media, sizeof(media)), options, &record);
     if (status == FL_OK) {
-        status = condition_check(batch, to, hash_to, options);
+        status = condition_check(batch, to, hash, options);
     }
-    if (status == FL_OK && blob_ref_hold(batch, from, hash_from, &ref)) {
-        uint8_t media[LOG_BLOB_REF_BYTES];
-
-        log_blob_ref_encode(&ref, media);
+    if (status == FL_OK) {
         record.kind = LOG_KIND_PUT_BLOB;
-        record.value = fl_bytes(media, sizeof(media));
-        status = change_add(batch, &record, hash_to, ref.block);
-        if (status != FL_OK) {
-            engine_blob_release(batch->store->engine, ref.block);
-        } else {
-            batch->data->sync_all = true; /* the blob may still be on its way, in a batch before */
-        }
-    } else if (status == FL_OK) {
-        status = fl_batch_put(batch, to, view.value, options);
+        status = change_add(batch, &record, hash, ref.block);
     }
-    fl_view_release(&view);
-    return status;
+    if (status != FL_OK) {
+        engine_blob_release(batch->store->engine, ref.block);
+        return status;
+    }
+    batch->data->sync_all = true; /* the blob may still be on its way, in a batch before */
+    return FL_OK;
 }
 
 fl_status

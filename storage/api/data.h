@@ -34,6 +34,20 @@ struct batch_data {
     struct engine_request request;
 };
 
+struct fl_batch {
+    struct fl_store *store;
+    struct batch_data *data;
+    size_t claimed; /* of store->claimed */
+};
+
+/* batch_read.c: what the batch shows. */
+/* As fl_batch_get_info(), of a key that was checked and hashed. */
+fl_status batch_info(struct fl_batch *batch, struct fl_key key, uint64_t hash,
+                     struct fl_info *info);
+/* The reference behind a key whose value is a blob, with one more hold on it; false: it isn't one (any more). */
+bool batch_blob_hold(struct fl_batch *batch, struct fl_key key, uint64_t hash,
+                     struct log_blob_ref *ref);
+
 /* From the pool or new. refs is 1. */
 fl_status batch_data_get(struct fl_store *store, struct batch_data **out);
 /* It was committed (`kept`: the index has the references to blobs) or given up: release references and claim. What

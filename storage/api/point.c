@@ -230,6 +230,48 @@ fl_snapshot_get_view(struct fl_snapshot *snapshot, struct fl_key key, struct fl_
 }
 
 fl_status
+store_info_of(const struct log_record *record, struct fl_info *info)
+{
+    struct log_blob_ref ref = {.len = record->value.len};
+
+    if (record->kind == LOG_KIND_PUT_BLOB && !log_blob_ref_decode(record->value, &ref)) {
+        return FL_FAIL(FL_CORRUPT, "the reference to a big value does not decode");
+    }
+    info->value_bytes = ref.len;
+    info->lsn = record->lsn;
+    info->deadline_ms = record->deadline_ms;
+    info->type = record->type;
+    return FL_OK;
+}
+
+fl_status
+store_info_durable(struct fl_store *store, struct fl_key key, uint64_t hash, struct fl_info *info)
+{
+    struct log_record record;
+    index_loc loc = 0;
+    const uint32_t token = engine_enter(store->engine);
+
+    fl_status status =
+        engine_find(store->engine, key, hash, INDEX_LSN_LATEST, ENGINE_NOW, &loc, &record);
+
+    if (status == FL_OK) {
+        status = store_info_of(&record, info);
+    }
+    engine_exit(store->engine, token);
+    return status;
+}
+
+fl_status
+fl_get_info(struct fl_store *store, struct fl_key key, struct fl_info *info)
+{
+    memset(info, 0, sizeof(*info));
+    const fl_status status = store_key_check(key);
+
+    return status == FL_OK ? store_info_durable(store, key, engine_hash(store->engine, key), info)
+                           : status;
+}
+
+fl_status
 fl_get(struct fl_store *store, struct fl_key key, void *buf, size_t cap, size_t *len)
 {
     struct log_segment *segment = NULL;

@@ -55,6 +55,12 @@ fl_status store_key_check(struct fl_key key);
 fl_status store_view_durable(struct fl_store *store, struct fl_key key, uint64_t hash,
                              uint64_t at_lsn, uint64_t now_ms, struct fl_view *view);
 
+/* What a record says of its value, without reading that; the ticket stays as it is. FL_CORRUPT. */
+fl_status store_info_of(const struct log_record *record, struct fl_info *info);
+/* The durable one; *info is filled on FL_OK only. */
+fl_status store_info_durable(struct fl_store *store, struct fl_key key, uint64_t hash,
+                             struct fl_info *info);
+
 /* Retry a commit that found no room once the cleaner has made some. */
 fl_status store_commit(struct fl_store *store, struct engine_request *request);
 

@@ -52,6 +52,10 @@ FL_API FL_NODISCARD fl_status fl_batch_put_from(struct fl_batch *batch, struct f
 FL_API FL_NODISCARD fl_status fl_batch_get_view(struct fl_batch *batch, struct fl_key key,
                                                 struct fl_view *view);
 
+/* As fl_get_info(), through the batch; info->ticket as view->ticket above, on FL_NOT_FOUND as well. */
+FL_API FL_NODISCARD fl_status fl_batch_get_info(struct fl_batch *batch, struct fl_key key,
+                                                struct fl_info *info);
+
 /* Make the commit fail with FL_CONFLICT, changing nothing, unless `key` then has version `lsn` (0: absent). */
 FL_API FL_NODISCARD fl_status fl_batch_require(struct fl_batch *batch, struct fl_key key,
                                                uint64_t lsn);

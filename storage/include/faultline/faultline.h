@@ -207,6 +207,21 @@ FL_API FL_NODISCARD fl_status fl_get_view(struct fl_store *store, struct fl_key 
 /* Idempotent; needed after FL_OK only. */
 FL_API void fl_view_release(struct fl_view *view);
 
+/* What is known of a value without reading it. */
+struct fl_info {
+    uint64_t value_bytes; /* its length */
+    uint64_t lsn;         /* the version; 0 while it is only pending in a batch */
+    uint64_t deadline_ms; /* 0: none */
+    uint64_t ticket;      /* as in struct fl_view */
+    uint8_t type;
+};
+
+/* Whether `key` is there, and what is known of it: the key's record is read and checked, a big value, which
+ * lies in blocks of its own, is not. Nothing to release.
+ * Errors: FL_NOT_FOUND, FL_CORRUPT (the record; a damaged big value shows when it is read). */
+FL_API FL_NODISCARD fl_status fl_get_info(struct fl_store *store, struct fl_key key,
+                                          struct fl_info *info);
+
 /* Hint that `key` will be read or written soon: starts the cache misses, waits for none. Call it for
  * some 16 keys, then do the work. */
 FL_API void fl_prefetch(struct fl_store *store, struct fl_key key);
