@@ -23,6 +23,18 @@ depend_on(struct call *call, uint64_t ticket)
     }
 }
 
+static inline void
+count_lookup(struct call *call, bool found)
+{
+    if ((call->command->flags & COMMAND_FLAG_READONLY) != 0) {
+        if (found) {
+            call->server->metrics.keyspace_hits++;
+        } else {
+            call->server->metrics.keyspace_misses++;
+        }
+    }
+}
+
 fl_status
 call_get(struct call *call, struct fl_bytes key, struct fl_view *view)
 {
@@ -36,13 +48,22 @@ call_get(struct call *call, struct fl_bytes key, struct fl_view *view)
         }
     }
     call->view_key = key;
-    if ((call->command->flags & COMMAND_FLAG_READONLY) != 0) {
-        if (status == FL_OK) {
-            call->server->metrics.keyspace_hits++;
-        } else {
-            call->server->metrics.keyspace_misses++;
+    count_lookup(call, status == FL_OK);
+    return status;
+}
+
+fl_status
+call_get_info(struct call *call, struct fl_bytes key, struct fl_info *info)
+{
+    fl_status status = FL_NOT_FOUND;
+
+    if (key.len > 0 && key.len <= FL_KEY_BYTES_MAX) {
+        status = fl_batch_get_info(call->batch, root_key(key), info);
+        if (status == FL_OK || status == FL_NOT_FOUND) {
+            depend_on(call, info->ticket);
         }
     }
+    count_lookup(call, status == FL_OK);
     return status;
 }
 
@@ -57,12 +78,11 @@ wrote(struct call *call, struct fl_bytes key, fl_status status)
             return exec_keys_add(&call->server->exec_keys, key);
         }
     } else if (status == FL_NOT_FOUND || status == FL_EXISTS) {
-        struct fl_view view;
+        struct fl_info info;
 
-        if (fl_batch_get_view(call->batch, root_key(key), &view) == FL_OK) {
-            fl_view_release(&view);
-        }
-        depend_on(call, view.ticket);
+        /* Whatever it says: what matters is how durable that is. */
+        (void)!fl_batch_get_info(call->batch, root_key(key), &info);
+        depend_on(call, info.ticket);
     }
     return status;
 }
@@ -198,13 +218,9 @@ static bool
 is_present(void *context, struct fl_bytes key)
 {
     const struct call *call = context;
-    struct fl_view view;
-    const fl_status status = fl_batch_get_view(call->batch, root_key(key), &view);
+    struct fl_info info;
 
-    if (status == FL_OK) {
-        fl_view_release(&view);
-    }
-    return status != FL_NOT_FOUND;
+    return fl_batch_get_info(call->batch, root_key(key), &info) != FL_NOT_FOUND;
 }
 
 fl_status

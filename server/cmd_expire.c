@@ -64,7 +64,7 @@ expire(struct call *call, bool seconds, int64_t base_ms)
 {
     const struct fl_bytes key = call->argv[1];
     unsigned conditions = 0;
-    struct fl_view view;
+    struct fl_info info;
     int64_t deadline_ms;
 
     if (!parse_conditions(call, &conditions) || !arg_integer(call, call->argv[2], &deadline_ms)) {
@@ -75,7 +75,7 @@ expire(struct call *call, bool seconds, int64_t base_ms)
         reply_expire_time(call);
         return;
     }
-    const enum lookup found = lookup_any(call, key, &view);
+    const enum lookup found = lookup_info(call, key, &info);
 
     if (found == LOOKUP_ANSWERED) {
         return;
@@ -84,9 +84,8 @@ expire(struct call *call, bool seconds, int64_t base_ms)
     struct fl_put_options options = {0};
 
     if (found == LOOKUP_FOUND) {
-        changes = conditions_hold(conditions, deadline_ms, (int64_t)view.deadline_ms);
-        options = options_of_view(&view);
-        fl_view_release(&view);
+        changes = conditions_hold(conditions, deadline_ms, (int64_t)info.deadline_ms);
+        options.type = info.type;
     }
     fl_status status = FL_OK;
 
@@ -130,21 +129,20 @@ cmd_pexpireat(struct call *call)
 static void
 reply_deadline(struct call *call, bool seconds, int64_t base_ms)
 {
-    struct fl_view view;
+    struct fl_info info;
     int64_t value = -2;
-    const enum lookup found = lookup_any(call, call->argv[1], &view);
+    const enum lookup found = lookup_info(call, call->argv[1], &info);
 
     if (found == LOOKUP_ANSWERED) {
         return;
     }
     if (found == LOOKUP_FOUND) {
         value = -1;
-        if (view.deadline_ms != 0) {
-            value = (int64_t)view.deadline_ms - base_ms;
+        if (info.deadline_ms != 0) {
+            value = (int64_t)info.deadline_ms - base_ms;
             value = value < 0 ? 0 : value;
             value = seconds ? (value + 500) / 1000 : value;
         }
-        fl_view_release(&view);
     }
     resp_write_integer(call->out, value);
 }
@@ -176,8 +174,8 @@ cmd_pexpiretime(struct call *call)
 void
 cmd_persist(struct call *call)
 {
-    struct fl_view view;
-    const enum lookup found = lookup_any(call, call->argv[1], &view);
+    struct fl_info info;
+    const enum lookup found = lookup_info(call, call->argv[1], &info);
     bool changes = false;
     fl_status status = FL_OK;
 
@@ -185,11 +183,9 @@ cmd_persist(struct call *call)
         return;
     }
     if (found == LOOKUP_FOUND) {
-        struct fl_put_options options = options_of_view(&view);
+        const struct fl_put_options options = {.type = info.type};
 
-        changes = view.deadline_ms != 0;
-        options.deadline_ms = 0;
-        fl_view_release(&view);
+        changes = info.deadline_ms != 0;
         if (changes) {
             status = call_put_from(call, call->argv[1], call->argv[1], &options);
         }

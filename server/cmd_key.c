@@ -29,19 +29,16 @@ cmd_del(struct call *call)
 void
 cmd_exists(struct call *call)
 {
-    struct fl_view view;
+    struct fl_info info;
     int64_t found_count = 0;
 
     for (unsigned i = 1; i < call->argc; i++) {
-        const enum lookup found = lookup_any(call, call->argv[i], &view);
+        const enum lookup found = lookup_info(call, call->argv[i], &info);
 
         if (found == LOOKUP_ANSWERED) {
             return;
         }
-        if (found == LOOKUP_FOUND) {
-            fl_view_release(&view);
-            found_count++;
-        }
+        found_count += found == LOOKUP_FOUND;
     }
     resp_write_integer(call->out, found_count);
 }
@@ -49,12 +46,11 @@ cmd_exists(struct call *call)
 void
 cmd_type(struct call *call)
 {
-    struct fl_view view;
-    const enum lookup found = lookup_any(call, call->argv[1], &view);
+    struct fl_info info;
+    const enum lookup found = lookup_info(call, call->argv[1], &info);
 
     if (found == LOOKUP_FOUND) {
-        resp_write_simple(call->out, type_name(view.type));
-        fl_view_release(&view);
+        resp_write_simple(call->out, type_name(info.type));
     } else if (found == LOOKUP_MISSING) {
         resp_write_simple(call->out, "none");
     }
@@ -70,13 +66,9 @@ same_bytes(struct fl_bytes a, struct fl_bytes b)
 static fl_status
 key_status(struct call *call, struct fl_bytes key)
 {
-    struct fl_view view;
-    const fl_status status = call_get(call, key, &view);
+    struct fl_info info;
 
-    if (status == FL_OK) {
-        fl_view_release(&view);
-    }
-    return status;
+    return call_get_info(call, key, &info);
 }
 
 static fl_status

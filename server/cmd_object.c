@@ -21,14 +21,14 @@ encoding_of(struct fl_bytes value)
     if (value.len <= DECIMAL_I64_CHARS_MAX && decimal_parse_i64(value.ptr, value.len, &number)) {
         return "int";
     }
-    return value.len <= EMBSTR_BYTES_MAX ? "embstr" : "raw";
+    return "embstr";
 }
 
 /* False: the key isn't there (answered null, as Redis does) or can't be read. */
 static bool
-look(struct call *call, struct fl_view *view)
+look(struct call *call, struct fl_info *info)
 {
-    const enum lookup found = lookup_any(call, call->argv[2], view);
+    const enum lookup found = lookup_info(call, call->argv[2], info);
 
     if (found == LOOKUP_MISSING) {
         resp_write_null(call->out);
@@ -39,11 +39,23 @@ look(struct call *call, struct fl_view *view)
 void
 cmd_object_encoding(struct call *call)
 {
+    struct fl_info info;
     struct fl_view view;
 
-    if (look(call, &view)) {
+    if (!look(call, &info)) {
+        return;
+    }
+    if (info.value_bytes > EMBSTR_BYTES_MAX) {
+        resp_write_bulk_text(call->out, "raw");
+        return;
+    }
+    const fl_status status = call_get(call, call->argv[2], &view);
+
+    if (status == FL_OK) {
         resp_write_bulk_text(call->out, encoding_of(view.value));
         fl_view_release(&view);
+    } else {
+        call_fail(call, status);
     }
 }
 
@@ -51,21 +63,19 @@ cmd_object_encoding(struct call *call)
 void
 cmd_object_refcount(struct call *call)
 {
-    struct fl_view view;
+    struct fl_info info;
 
-    if (look(call, &view)) {
+    if (look(call, &info)) {
         resp_write_integer(call->out, 1);
-        fl_view_release(&view);
     }
 }
 
 void
 cmd_object_idletime(struct call *call)
 {
-    struct fl_view view;
+    struct fl_info info;
 
-    if (look(call, &view)) {
-        fl_view_release(&view);
+    if (look(call, &info)) {
         /* A read would have to write to keep it. */
         reply_error(call, "ERR idle time is not tracked, so that reads write nothing");
     }
@@ -74,10 +84,9 @@ cmd_object_idletime(struct call *call)
 void
 cmd_object_freq(struct call *call)
 {
-    struct fl_view view;
+    struct fl_info info;
 
-    if (look(call, &view)) {
-        fl_view_release(&view);
+    if (look(call, &info)) {
         reply_error(call,
                     "ERR An LFU maxmemory policy is not selected, access frequency not tracked. "
                     "Please note that when switching between policies at runtime LRU and LFU "
@@ -100,18 +109,18 @@ cmd_object_help(struct call *call)
 
 /* The bytes that the key's record fills in the store, its last line included. */
 static int64_t
-record_bytes(struct fl_bytes key, const struct fl_view *view)
+record_bytes(struct fl_bytes key, const struct fl_info *info)
 {
-    const uint64_t deadline = view->deadline_ms != 0 ? RECORD_DEADLINE_BYTES : 0;
+    const uint64_t deadline = info->deadline_ms != 0 ? RECORD_DEADLINE_BYTES : 0;
 
-    return (int64_t)bytes_align_up(RECORD_HEADER_BYTES + deadline + key.len + view->value.len,
+    return (int64_t)bytes_align_up(RECORD_HEADER_BYTES + deadline + key.len + info->value_bytes,
                                    LINE_BYTES);
 }
 
 void
 cmd_memory_usage(struct call *call)
 {
-    struct fl_view view;
+    struct fl_info info;
     int64_t samples;
 
     for (unsigned i = 3; i < call->argc; i += 2) {
@@ -127,9 +136,8 @@ cmd_memory_usage(struct call *call)
             return;
         }
     }
-    if (look(call, &view)) {
-        resp_write_integer(call->out, record_bytes(call->argv[2], &view));
-        fl_view_release(&view);
+    if (look(call, &info)) {
+        resp_write_integer(call->out, record_bytes(call->argv[2], &info));
     }
 }
 

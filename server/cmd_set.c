@@ -114,8 +114,9 @@ set_after_look(struct call *call, const struct set_options *options, int64_t dea
     struct fl_put_options put = {.deadline_ms = (uint64_t)deadline_ms};
     struct kept kept;
     struct fl_view view;
+    struct fl_info info;
     const enum lookup found =
-        options->get ? lookup_string(call, key, &view) : lookup_any(call, key, &view);
+        options->get ? lookup_string(call, key, &view) : lookup_info(call, key, &info);
     const bool wanted = found == LOOKUP_FOUND ? !options->absent : !options->present;
     bool reply_old = false;
     fl_status status = FL_OK;
@@ -124,12 +125,12 @@ set_after_look(struct call *call, const struct set_options *options, int64_t dea
         return;
     }
     if (found == LOOKUP_FOUND) {
-        put.deadline_ms = options->keep_ttl ? view.deadline_ms : put.deadline_ms;
+        if (options->keep_ttl) {
+            put.deadline_ms = options->get ? view.deadline_ms : info.deadline_ms;
+        }
         if (options->get) {
             reply_old = true;
             status = kept_take(&kept, &view);
-        } else {
-            fl_view_release(&view);
         }
     }
     if (status == FL_OK && wanted) {
@@ -373,17 +374,16 @@ cmd_mset(struct call *call)
 void
 cmd_msetnx(struct call *call)
 {
-    struct fl_view view;
+    struct fl_info info;
 
     if (call->argc % 2 == 0) {
         reply_wrong_arity(call);
         return;
     }
     for (unsigned i = 1; i < call->argc; i += 2) {
-        const enum lookup found = lookup_any(call, call->argv[i], &view);
+        const enum lookup found = lookup_info(call, call->argv[i], &info);
 
         if (found == LOOKUP_FOUND) {
-            fl_view_release(&view);
             resp_write_integer(call->out, 0);
         }
         if (found != LOOKUP_MISSING) {

@@ -2,18 +2,25 @@
 #include "server/cmd.h"
 #include "server/cmd_util.h"
 
+/* The length of the string at argv[1]. False: it isn't there, and nothing was replied unless `or_zero`. */
+static bool
+reply_length(struct call *call, bool or_zero)
+{
+    struct fl_info info;
+    const enum lookup found = lookup_string_info(call, call->argv[1], &info);
+
+    if (found == LOOKUP_FOUND) {
+        resp_write_integer(call->out, (int64_t)info.value_bytes);
+    } else if (found == LOOKUP_MISSING && or_zero) {
+        resp_write_integer(call->out, 0);
+    }
+    return found != LOOKUP_MISSING;
+}
+
 void
 cmd_strlen(struct call *call)
 {
-    struct fl_view view;
-    const enum lookup found = lookup_string(call, call->argv[1], &view);
-
-    if (found == LOOKUP_FOUND) {
-        resp_write_integer(call->out, (int64_t)view.value.len);
-        fl_view_release(&view);
-    } else if (found == LOOKUP_MISSING) {
-        resp_write_integer(call->out, 0);
-    }
+    (void)reply_length(call, true);
 }
 
 /* Replace the value by `count` pieces of `len` bytes together and answer that length; ends the view. */
@@ -38,7 +45,9 @@ cmd_append(struct call *call)
     const struct fl_bytes tail = call->argv[2];
     struct fl_view view = {0};
 
-    if (lookup_string(call, call->argv[1], &view) == LOOKUP_ANSWERED) {
+    /* Nothing is to be added: only a key that isn't there yet comes to be by it. */
+    if ((tail.len == 0 && reply_length(call, false)) ||
+        lookup_string(call, call->argv[1], &view) == LOOKUP_ANSWERED) {
         return;
     }
     if (!string_length_fits(call, view.value.len, tail.len)) {
@@ -64,16 +73,15 @@ cmd_setrange(struct call *call)
         reply_error(call, "ERR offset is out of range");
         return;
     }
+    if (part.len == 0) {
+        (void)reply_length(call, true);
+        return;
+    }
     if (lookup_string(call, call->argv[1], &view) == LOOKUP_ANSWERED) {
         return;
     }
     const size_t len_old = view.value.len;
 
-    if (part.len == 0) {
-        fl_view_release(&view);
-        resp_write_integer(call->out, (int64_t)len_old);
-        return;
-    }
     if (!string_length_fits(call, (uint64_t)offset, part.len)) {
         fl_view_release(&view);
         return;

@@ -46,15 +46,12 @@ cmd_watch(struct call *call)
         return;
     }
     for (unsigned i = 1; i < call->argc; i++) {
-        struct fl_view view = {0};
-        fl_status status = call_get(call, call->argv[i], &view);
+        struct fl_info info = {0};
+        fl_status status = call_get_info(call, call->argv[i], &info);
 
         if (status == FL_OK || status == FL_NOT_FOUND) {
-            const uint64_t deadline_ms = status == FL_OK ? view.deadline_ms : 0;
+            const uint64_t deadline_ms = status == FL_OK ? info.deadline_ms : 0;
 
-            if (status == FL_OK) {
-                fl_view_release(&view);
-            }
             status =
                 watch_add(&call->server->watches, &call->conn->txn, call->argv[i], deadline_ms);
         }

@@ -70,11 +70,9 @@ type_name(uint8_t type)
     return type == 0 ? "string" : "unknown";
 }
 
-enum lookup
-lookup_any(struct call *call, struct fl_bytes key, struct fl_view *view)
+static enum lookup
+lookup_of(struct call *call, fl_status status)
 {
-    const fl_status status = call_get(call, key, view);
-
     if (status == FL_OK) {
         return LOOKUP_FOUND;
     }
@@ -85,14 +83,38 @@ lookup_any(struct call *call, struct fl_bytes key, struct fl_view *view)
     return LOOKUP_ANSWERED;
 }
 
+static void
+reply_wrong_type(struct call *call)
+{
+    reply_error(call, "WRONGTYPE Operation against a key holding the wrong kind of value");
+}
+
 enum lookup
 lookup_string(struct call *call, struct fl_bytes key, struct fl_view *view)
 {
-    const enum lookup found = lookup_any(call, key, view);
+    const enum lookup found = lookup_of(call, call_get(call, key, view));
 
     if (found == LOOKUP_FOUND && view->type != 0) {
         fl_view_release(view);
-        reply_error(call, "WRONGTYPE Operation against a key holding the wrong kind of value");
+        reply_wrong_type(call);
+        return LOOKUP_ANSWERED;
+    }
+    return found;
+}
+
+enum lookup
+lookup_info(struct call *call, struct fl_bytes key, struct fl_info *info)
+{
+    return lookup_of(call, call_get_info(call, key, info));
+}
+
+enum lookup
+lookup_string_info(struct call *call, struct fl_bytes key, struct fl_info *info)
+{
+    const enum lookup found = lookup_info(call, key, info);
+
+    if (found == LOOKUP_FOUND && info->type != 0) {
+        reply_wrong_type(call);
         return LOOKUP_ANSWERED;
     }
     return found;

@@ -38,8 +38,9 @@ enum lookup {
 /* The string at `key`; a value of another type is answered with WRONGTYPE. */
 enum lookup lookup_string(struct call *call, struct fl_bytes key, struct fl_view *view);
 
-/* The same whatever the type. */
-enum lookup lookup_any(struct call *call, struct fl_bytes key, struct fl_view *view);
+/* The same without its value, which is not read, and (lookup_info) whatever the type. Nothing to release. */
+enum lookup lookup_string_info(struct call *call, struct fl_bytes key, struct fl_info *info);
+enum lookup lookup_info(struct call *call, struct fl_bytes key, struct fl_info *info);
 
 /* What TYPE says of a value's tag. */
 const char *type_name(uint8_t type);

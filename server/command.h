@@ -81,6 +81,10 @@ extern const struct command_handler command_handlers[COMMANDS_COUNT];
  * to release. Any other status: answer with call_fail() and return. */
 FL_NODISCARD fl_status call_get(struct call *call, struct fl_bytes key, struct fl_view *view);
 
+/* Whether the key is there and what is known of it; a big value is not read for it. Nothing to release, the rest
+ * as above. */
+FL_NODISCARD fl_status call_get_info(struct call *call, struct fl_bytes key, struct fl_info *info);
+
 /* ---- writing ---- */
 
 /* Each as its namesake in batch.h, for a root key. They mark the reply as dependent on this

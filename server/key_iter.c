@@ -60,19 +60,21 @@ key_iter_close(struct key_iter *iter)
 /* ---- the overlay ---- */
 
 static bool
+is_pending(struct call *call, struct fl_bytes key)
+{
+    struct fl_info info;
+
+    return fl_batch_get_info(call->batch, fl_key_in(SPACE_ROOT, key.ptr, key.len), &info) == FL_OK;
+}
+
+static bool
 overlay_counts(const struct key_iter *iter, size_t place)
 {
     const struct fl_bytes key = iter->overlay->keys[place];
-    struct fl_view view;
 
-    if (key.len < iter->prefix.len ||
-        (iter->prefix.len > 0 && memcmp(key.ptr, iter->prefix.ptr, iter->prefix.len) != 0) ||
-        fl_batch_get_view(iter->call->batch, fl_key_in(SPACE_ROOT, key.ptr, key.len), &view) !=
-            FL_OK) {
-        return false;
-    }
-    fl_view_release(&view);
-    return true;
+    return key.len >= iter->prefix.len &&
+           (iter->prefix.len == 0 || memcmp(key.ptr, iter->prefix.ptr, iter->prefix.len) == 0) &&
+           is_pending(iter->call, key);
 }
 
 /* From iter->place on in its direction, to one that counts. Backwards past the first wraps to
@@ -258,27 +260,10 @@ key_iter_view(struct key_iter *iter, struct fl_view *view)
 static bool
 is_durable(struct call *call, struct fl_bytes key)
 {
-    struct fl_view view;
-    const bool found =
-        fl_get_view(call->server->store, fl_key_in(SPACE_ROOT, key.ptr, key.len), &view) == FL_OK;
+    struct fl_info info;
 
-    if (found) {
-        fl_view_release(&view);
-    }
-    return found;
-}
-
-static bool
-is_pending(struct call *call, struct fl_bytes key)
-{
-    struct fl_view view;
-    const bool found =
-        fl_batch_get_view(call->batch, fl_key_in(SPACE_ROOT, key.ptr, key.len), &view) == FL_OK;
-
-    if (found) {
-        fl_view_release(&view);
-    }
-    return found;
+    return fl_get_info(call->server->store, fl_key_in(SPACE_ROOT, key.ptr, key.len), &info) ==
+           FL_OK;
 }
 
 uint64_t

@@ -199,6 +199,23 @@ fake_version_view(struct fl_store *store, const struct version *version, struct 
     return FL_OK;
 }
 
+static fl_status
+version_info(struct fl_store *store, const struct version *version, struct fl_info *info)
+{
+    struct fl_view view;
+    const fl_status status = fake_version_view(store, version, &view);
+
+    *info = (struct fl_info){.ticket = view.ticket};
+    if (status == FL_OK) {
+        info->value_bytes = view.value.len;
+        info->lsn = view.lsn;
+        info->deadline_ms = view.deadline_ms;
+        info->type = view.type;
+        fl_view_release(&view);
+    }
+    return status;
+}
+
 static void
 entry_change(struct fl_store *store, struct entry *entry, struct version latest)
 {
@@ -268,6 +285,12 @@ fl_status
 fl_get_view(struct fl_store *store, struct fl_key key, struct fl_view *view)
 {
     return fake_version_view(store, &entry_of(store, key)->durable, view);
+}
+
+fl_status
+fl_get_info(struct fl_store *store, struct fl_key key, struct fl_info *info)
+{
+    return version_info(store, &entry_of(store, key)->durable, info);
 }
 
 void
@@ -414,6 +437,12 @@ fl_status
 fl_batch_get_view(struct fl_batch *batch, struct fl_key key, struct fl_view *view)
 {
     return fake_version_view(batch->store, &entry_of(batch->store, key)->latest, view);
+}
+
+fl_status
+fl_batch_get_info(struct fl_batch *batch, struct fl_key key, struct fl_info *info)
+{
+    return version_info(batch->store, &entry_of(batch->store, key)->latest, info);
 }
 
 static fl_status

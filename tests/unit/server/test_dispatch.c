@@ -73,6 +73,22 @@ pipeline_longer_than_a_group_keeps_its_order(void **state)
 }
 
 static void
+append_of_nothing_writes_only_a_key_that_is_not_there(void **state)
+{
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 1, NULL);
+    assert_answer(&h, 0, "SET k abc", "+OK\r\n");
+    const unsigned submits = fake_store_submits(h.store);
+
+    assert_answer(&h, 0, "APPEND k \"\"", ":3\r\n");
+    assert_int_equal(fake_store_submits(h.store), submits);
+    assert_answer(&h, 0, "APPEND new \"\"\r\nEXISTS new", ":0\r\n:1\r\n");
+    harness_deinit(&h);
+}
+
+static void
 malformed_frame_is_answered_and_closed(void **state)
 {
     struct harness h;
@@ -259,6 +275,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pipeline_in_pieces_of_any_size_is_answered_alike),
         cmocka_unit_test(pipeline_longer_than_a_group_keeps_its_order),
+        cmocka_unit_test(append_of_nothing_writes_only_a_key_that_is_not_there),
         cmocka_unit_test(malformed_frame_is_answered_and_closed),
         cmocka_unit_test(oversize_length_is_refused_before_it_arrives),
         cmocka_unit_test(refusals_are_in_redis_words),

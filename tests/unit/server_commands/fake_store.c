@@ -6,7 +6,6 @@
 #include "server/scan_cursor.h"
 #include "server/server.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -263,8 +262,8 @@ fl_view_release(struct fl_view *view)
     view->guard = NULL;
 }
 
-fl_status
-call_get(struct call *call, struct fl_bytes key, struct fl_view *view)
+static fl_status
+find(const struct call *call, struct fl_bytes key, const struct entry **out)
 {
     const struct entry *entry = entries_find(key);
 
@@ -274,8 +273,35 @@ call_get(struct call *call, struct fl_bytes key, struct fl_view *view)
     if (entry == NULL || (entry->deadline_ms != 0 && entry->deadline_ms <= call->now_ms)) {
         return FL_NOT_FOUND;
     }
-    show(entry, view);
+    *out = entry;
     return FL_OK;
+}
+
+fl_status
+call_get(struct call *call, struct fl_bytes key, struct fl_view *view)
+{
+    const struct entry *entry = NULL;
+    const fl_status status = find(call, key, &entry);
+
+    if (status == FL_OK) {
+        show(entry, view);
+    }
+    return status;
+}
+
+fl_status
+call_get_info(struct call *call, struct fl_bytes key, struct fl_info *info)
+{
+    const struct entry *entry = NULL;
+    const fl_status status = find(call, key, &entry);
+
+    if (status == FL_OK && entry != NULL) {
+        *info = (struct fl_info){.value_bytes = entry->value.len,
+                                 .lsn = 1,
+                                 .deadline_ms = entry->deadline_ms,
+                                 .type = entry->type};
+    }
+    return status;
 }
 
 /* ---- writing ---- */
@@ -553,44 +579,4 @@ call_random_key(struct call *call, void *buf, size_t *len)
     *len = fake.now.at[0].key.len;
     memcpy(buf, fake.now.at[0].key.ptr, *len);
     return FL_OK;
-}
-
-/* ---- replies: as in server/reply.c, but for values in place ---- */
-
-void
-reply_error(struct call *call, const char *text)
-{
-    call->failed = true;
-    resp_write_error(call->out, text);
-}
-
-void
-reply_errorf(struct call *call, const char *format, ...)
-{
-    char text[RESP_ERROR_BYTES_MAX];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    reply_error(call, text);
-}
-
-void
-reply_wrong_arity(struct call *call)
-{
-    reply_errorf(call, "ERR wrong number of arguments for '%s' command", call->command->name);
-}
-
-void
-reply_view_range(struct call *call, struct fl_view *view, size_t off, size_t len)
-{
-    resp_write_bulk(call->out, (const char *)view->value.ptr + off, len);
-    fl_view_release(view);
-}
-
-void
-reply_view(struct call *call, struct fl_view *view)
-{
-    reply_view_range(call, view, 0, view->value.len);
 }
