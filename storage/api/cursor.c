@@ -5,6 +5,7 @@
 
 #include "base/fail.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,9 +26,9 @@ struct fl_cursor {
     uint8_t *prefix;
     size_t prefix_len;
     enum index_direction direction;
-    bool at_end;       /* nothing behind the items in this direction */
-    bool damaged;      /* a record was passed over; told when the end is reached */
-    size_t count, pos; /* items; pos == count: on no key */
+    bool at_end;          /* nothing behind the items in this direction */
+    uint64_t damaged_off; /* the first record passed over, 0: none; told when the end is reached */
+    size_t count, pos;    /* items; pos == count: on no key */
     struct cursor_item items[FETCH_KEYS];
     uint8_t *keys;
     size_t keys_len, keys_cap;
@@ -143,9 +144,10 @@ items_add(struct fl_cursor *cursor, const index_loc *locs, size_t found, struct 
 
     for (size_t i = 0; i < found; i++) {
         struct log_record record;
+        const uint64_t off = locs[i] & INDEX_LOC_OFF_MASK;
 
-        if (log_decode(engine_log(engine), locs[i] & INDEX_LOC_OFF_MASK, true, &record) != FL_OK) {
-            cursor->damaged = true;
+        if (log_decode(engine_log(engine), off, true, &record) != FL_OK) {
+            cursor->damaged_off = cursor->damaged_off == 0 ? off : cursor->damaged_off;
             continue;
         }
         *last = record.key;
@@ -217,11 +219,16 @@ fetch(struct fl_cursor *cursor, struct fl_bytes from, bool inclusive)
 static fl_status
 end_status(struct fl_cursor *cursor)
 {
-    if (cursor->damaged) {
-        cursor->damaged = false;
-        return FL_FAIL(FL_CORRUPT, "damaged records were passed over; run faultline-check");
+    const uint64_t off = cursor->damaged_off;
+
+    if (off == 0) {
+        return FL_END;
     }
-    return FL_END;
+    cursor->damaged_off = 0;
+    return FL_FAIL(FL_CORRUPT,
+                   "damaged records were passed over, the first at file offset %" PRIu64
+                   "; run faultline-check --repair",
+                   off);
 }
 
 static fl_status

@@ -1,8 +1,9 @@
 /* Goal:   what is known of a key without its value is right wherever the key is found, and the value isn't read
- *         for it.
+ *         for it; and a cursor says where the damage is that it has passed over.
  * Method: a store with values in the log and in blocks of their own, looked at when they are pending, submitted
  *         and durable; then the bytes of the big one are damaged in the file: only who reads them finds out. */
 #include <faultline/batch.h>
+#include <faultline/cursor.h>
 
 #include "tests/lib/tmpdir.h"
 
@@ -146,7 +147,7 @@ info_is_right_pending_submitted_and_durable(void **state)
 
 /* Flip a bit in the middle of the value, in the file. */
 static void
-damage(const struct scene *scene)
+damage(const struct scene *scene, size_t len)
 {
     struct stat st;
     const int fd = open(scene->path, O_RDWR | O_CLOEXEC);
@@ -155,10 +156,10 @@ damage(const struct scene *scene)
     uint8_t *file = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
     assert_true(file != MAP_FAILED);
-    uint8_t *at = memmem(file, (size_t)st.st_size, scene->value, BIG_BYTES);
+    uint8_t *at = memmem(file, (size_t)st.st_size, scene->value, len);
 
     assert_non_null(at);
-    at[BIG_BYTES / 2] ^= 1;
+    at[len / 2] ^= 1;
     munmap(file, (size_t)st.st_size);
     close(fd);
 }
@@ -179,7 +180,7 @@ damaged_big_value_shows_only_where_it_is_read(void **state)
     assert_int_equal(fl_batch_commit(batch), FL_OK);
     fl_batch_destroy(batch);
     assert_int_equal(fl_close(scene.store), FL_OK);
-    damage(&scene);
+    damage(&scene, BIG_BYTES);
     open_store(&scene);
     assert_int_equal(fl_batch_create(scene.store, &batch), FL_OK);
 
@@ -196,12 +197,44 @@ damaged_big_value_shows_only_where_it_is_read(void **state)
     end(&scene);
 }
 
+static void
+cursor_tells_where_it_passed_over_damage(void **state)
+{
+    const char *const names[] = {"a", "b", "c"};
+    struct fl_cursor *cursor = NULL;
+    struct scene scene;
+    unsigned met = 0;
+
+    (void)state;
+    begin(&scene);
+    for (size_t i = 0; i < 3; i++) {
+        const struct fl_bytes value = i == 1 ? fl_bytes(scene.value, SMALL_BYTES) : fl_bytes("", 0);
+
+        assert_int_equal(fl_put(scene.store, key_of(names[i]), value, NULL), FL_OK);
+    }
+    damage(&scene, SMALL_BYTES);
+    assert_int_equal(fl_cursor_open(scene.store, NULL, &cursor), FL_OK);
+    fl_status status = fl_cursor_first(cursor);
+
+    for (; status == FL_OK; status = fl_cursor_next(cursor)) {
+        met++;
+    }
+    assert_int_equal(status, FL_CORRUPT);
+    assert_int_equal(met, 2);
+    assert_non_null(strstr(fl_last_error(), "the first at file offset "));
+    assert_non_null(strstr(fl_last_error(), "faultline-check --repair"));
+    assert_int_equal(fl_cursor_next(cursor), FL_INVALID);
+    fl_cursor_close(cursor);
+    end(&scene);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(info_is_right_pending_submitted_and_durable),
         cmocka_unit_test(damaged_big_value_shows_only_where_it_is_read),
+        cmocka_unit_test(cursor_tells_where_it_passed_over_damage),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
