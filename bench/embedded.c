@@ -112,8 +112,8 @@ phase_end(struct bench *bench, const char *name, uint64_t operations)
     fflush(stdout);
 }
 
-/* A walk through as much memory as the records take, in pages of 4 KiB as tmpfs has: each step waits for the one before,
- * as a look-up waits for its bucket, its entry and its record. */
+/* A walk through as much memory as the records take, in pages of 4 KiB as tmpfs has: each step waits for the one
+ * before, as a look-up waits for its bucket, its entry and its record. */
 static void
 read_memory(const struct bench *bench)
 {
@@ -123,7 +123,7 @@ read_memory(const struct bench *bench)
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     uint64_t at = 0;
 
-    if (memory == MAP_FAILED) {
+    if (lines == 0 || memory == MAP_FAILED) {
         fprintf(stderr, "faultline-bench: no memory\n");
         exit(1);
     }
