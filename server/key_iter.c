@@ -52,6 +52,11 @@ void
 key_iter_close(struct key_iter *iter)
 {
     if (iter != NULL) {
+        /* A page or a LIMIT ends before the cursor does: what was passed over until then is told here. */
+        if (fl_cursor_damage(iter->cursor) != FL_OK) {
+            logger_write(&iter->call->server->logger, LOGGER_ERROR, "%s: %s",
+                         iter->call->command->name, fl_last_error());
+        }
         fl_cursor_close(iter->cursor);
         free(iter);
     }

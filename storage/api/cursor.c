@@ -231,6 +231,14 @@ end_status(struct fl_cursor *cursor)
                    off);
 }
 
+fl_status
+fl_cursor_damage(struct fl_cursor *cursor)
+{
+    const fl_status status = end_status(cursor);
+
+    return status == FL_END ? FL_OK : status;
+}
+
 static fl_status
 position(struct fl_cursor *cursor, struct fl_bytes from, bool inclusive)
 {

@@ -222,7 +222,14 @@ cursor_tells_where_it_passed_over_damage(void **state)
     assert_int_equal(status, FL_CORRUPT);
     assert_int_equal(met, 2);
     assert_non_null(strstr(fl_last_error(), "the first at file offset "));
+    assert_int_equal(fl_cursor_damage(cursor), FL_OK); /* it has been told */
+    assert_int_equal(fl_cursor_first(cursor), FL_OK);
+    assert_int_equal(fl_cursor_next(cursor), FL_OK);
+    assert_int_equal(fl_cursor_damage(cursor), FL_CORRUPT);
+    assert_non_null(strstr(fl_last_error(), "the first at file offset "));
     assert_non_null(strstr(fl_last_error(), "faultline-check --repair"));
+    assert_int_equal(fl_cursor_damage(cursor), FL_OK);
+    assert_int_equal(fl_cursor_next(cursor), FL_END);
     assert_int_equal(fl_cursor_next(cursor), FL_INVALID);
     fl_cursor_close(cursor);
     end(&scene);

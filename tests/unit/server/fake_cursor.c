@@ -22,6 +22,13 @@ fl_cursor_close(struct fl_cursor *cursor)
     cursor->at = NULL;
 }
 
+fl_status
+fl_cursor_damage(struct fl_cursor *cursor)
+{
+    (void)cursor;
+    return FL_OK;
+}
+
 static bool
 cursor_counts(const struct fl_cursor *cursor, const struct entry *entry)
 {
