@@ -35,8 +35,8 @@ FL_API FL_NODISCARD fl_status fl_cursor_seek_before(struct fl_cursor *cursor, st
 FL_API FL_NODISCARD fl_status fl_cursor_next(struct fl_cursor *cursor);
 FL_API FL_NODISCARD fl_status fl_cursor_prev(struct fl_cursor *cursor);
 
-/* FL_CORRUPT, once, if records were passed over that are damaged, and moving past the end has not told it: for who stops
- * before. */
+/* FL_CORRUPT, once, if records were passed over that are damaged, and moving past the end has not told it: for who
+ * stops before. */
 FL_API FL_NODISCARD fl_status fl_cursor_damage(struct fl_cursor *cursor);
 
 /* The present key; valid until the cursor moves or is closed. {NULL, 0} on no key. */
