@@ -426,15 +426,15 @@ heap_disown_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_t c
     return FL_OK;
 }
 
-/* As many freed blocks keep their space as are wanted ahead: a store that overwrites takes one for each it frees. */
+/* A few freed blocks keep their space: a store that overwrites takes one for each it frees. */
 static bool
 keep_warm(struct heap *heap, uint32_t block, uint32_t count)
 {
-    const uint32_t target =
+    const uint32_t wanted =
         heap->options.blocks_ahead < HEAP_WARM_MAX ? heap->options.blocks_ahead : HEAP_WARM_MAX;
 
     pthread_mutex_lock(&heap->lock);
-    const bool kept = count == 1 && heap->warm_count < target;
+    const bool kept = count == 1 && heap->warm_count < wanted;
 
     if (kept) {
         heap->warm[heap->warm_count++] = block;

@@ -146,7 +146,7 @@ void heap_own_unwritten(struct heap *heap, uint32_t block, uint32_t count);
  * reader is left. FL_IO. */
 FL_NODISCARD fl_status heap_disown_nofence(struct heap *heap, struct pm *pm, uint32_t block,
                                            uint32_t count);
-/* Make available: punched, but for `blocks_ahead` that keep their space and old bytes until they are taken. */
+/* Make available: punched, but for two that keep their space and old bytes until they are taken. */
 void heap_recycle(struct heap *heap, uint32_t block, uint32_t count);
 
 /* Start growing ahead in the background; until then, or without it, heap_take() makes blocks itself. */
