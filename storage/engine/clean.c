@@ -108,6 +108,10 @@ victim_choose(struct engine *engine)
     if (choice.garbage > budget || (tight && choice.garbage > block_bytes)) {
         return choice.best;
     }
+    /* Not before so much more was written can there be more dead than may be; then a writer says so. */
+    atomic_store(&engine->look_lsn,
+                 choice.lsn_now + (budget - choice.garbage > block_bytes ? budget - choice.garbage
+                                                                         : block_bytes));
     return 0;
 }
 

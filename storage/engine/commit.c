@@ -239,6 +239,17 @@ write_group(struct engine *engine, struct engine_request *group)
     return status;
 }
 
+/* A keeper that sleeps until its tick would let a fast writer leave megabytes dead. */
+static void
+remind_cleaner(struct engine *engine)
+{
+    if (engine->keeper_runs && log_lsn_next(engine->log) >=
+                                   atomic_load_explicit(&engine->look_lsn, memory_order_relaxed)) {
+        atomic_store_explicit(&engine->look_lsn, UINT64_MAX, memory_order_relaxed);
+        engine_keeper_kick(engine);
+    }
+}
+
 static void
 commit_group(struct engine *engine, struct engine_request *group)
 {
@@ -267,6 +278,7 @@ commit_group(struct engine *engine, struct engine_request *group)
         request_done(group, status);
         group = next;
     }
+    remind_cleaner(engine);
 }
 
 /* Take requests off the front of `list` that may share a frame. A conditional one sees the index, so it comes first. */

@@ -58,6 +58,7 @@ struct engine {
     uint64_t recycled_count; /* under keeper_lock */
     bool cleaner_idle;       /* under keeper_lock: the last look found no victim */
     _Atomic(bool) unblock;   /* a pin went: blocked segments are looked at again */
+    _Atomic(uint64_t) look_lsn; /* when the log stands there the cleaner has to look again */
     _Atomic(bool) pressure;  /* dead space is near its limit: writers wait for the cleaner */
     struct pm keeper_pm;
     uint32_t *freeing; /* segments whose last reader is waited for; keeper only */
