@@ -55,11 +55,11 @@ struct engine {
     pthread_cond_t keeper_cond; /* there is work */
     pthread_cond_t room_cond;   /* a segment was recycled */
     bool keeper_stop;
-    uint64_t recycled_count; /* under keeper_lock */
-    bool cleaner_idle;       /* under keeper_lock: the last look found no victim */
-    _Atomic(bool) unblock;   /* a pin went: blocked segments are looked at again */
+    uint64_t recycled_count;    /* under keeper_lock */
+    bool cleaner_idle;          /* under keeper_lock: the last look found no victim */
+    _Atomic(bool) unblock;      /* a pin went: blocked segments are looked at again */
     _Atomic(uint64_t) look_lsn; /* when the log stands there the cleaner has to look again */
-    _Atomic(bool) pressure;  /* dead space is near its limit: writers wait for the cleaner */
+    _Atomic(bool) pressure;     /* dead space is near its limit: writers wait for the cleaner */
     struct pm keeper_pm;
     uint32_t *freeing; /* segments whose last reader is waited for; keeper only */
     size_t freeing_count, freeing_cap;

@@ -193,6 +193,7 @@ disk_that_fills_in_the_middle_is_told_and_the_block_stays_picked(void **state)
 static void
 warm_blocks_make_room_for_a_run(void **state)
 {
+    static const int order[] = {3, 0, 1, 2}; /* the first two stay warm */
     struct fixture f;
     uint32_t owned[4];
     uint32_t block = 0;
@@ -207,10 +208,10 @@ warm_blocks_make_room_for_a_run(void **state)
         pm_write_nofence(&f.pm, (uint64_t)owned[i] * BLOCK, "old bytes", 9);
     }
     for (int i = 0; i < 4; i++) {
-        fixture_free(&f, owned[i], 1);
+        fixture_free(&f, owned[order[i]], 1);
     }
-    assert_int_equal(mem_map_calls(f.mem, MEM_MAP_CALL_PUNCH), 0);
-    /* Those inside the run give their space back with it. */
+    assert_int_equal(mem_map_calls(f.mem, MEM_MAP_CALL_PUNCH), 2);
+    /* The one inside the run gives its space back with it. */
     assert_int_equal(heap_pick(f.heap, 3, &block), FL_OK);
     assert_int_equal(block, owned[0]);
     give_back(&f, block, 3, 0);
