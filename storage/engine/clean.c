@@ -16,8 +16,7 @@ enum {
     GROUP = 32,        /* records looked up together */
     INSTALL_STEP = 16, /* copies installed under one hold of the commit lock */
     COPY_BYTES = 256 * 1024,
-    OTHER_BLOCKS =
-        16, /* superblock, table, heads, reserve, kept ahead, kept warm, on their way back */
+    OTHER_BLOCKS = 16, /* superblock, table, heads, reserve, ahead, warm, on their way back */
     GARBAGE_SEGMENTS_MIN = 2, /* below it cleaning isn't worth a segment of its own */
 };
 

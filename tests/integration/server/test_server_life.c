@@ -44,6 +44,8 @@ flags_that_make_no_sense_end_it_with_two_and_a_reason(void **state)
 {
     struct child child;
     char out[SUBJECT_LOG_BYTES];
+    struct tmpdir dir;
+    char path[TMPDIR_PATH_BYTES];
 
     (void)state;
     RUN(&child, out, "--prot", "7000");
@@ -59,10 +61,12 @@ flags_that_make_no_sense_end_it_with_two_and_a_reason(void **state)
     RUN(&child, out, "--config", "/nowhere/at/all");
     assert_true(child_exited(&child, 2));
     assert_non_null(strstr(out, "/nowhere/at/all"));
-    RUN(&child, out, "--size-max", "1mb", "--port", "0", "--store", "/tmp/faultline-never-made");
+    tmpdir_create(&dir);
+    RUN(&child, out, "--size-max", "1mb", "--port", "0", "--store", tmpdir_join(&dir, "x", path));
     assert_true(child_exited(&child, 1));
     assert_non_null(strstr(out, "size_bytes_max 1048576"));
-    assert_int_not_equal(access("/tmp/faultline-never-made", F_OK), 0);
+    assert_int_not_equal(access(path, F_OK), 0);
+    tmpdir_destroy(&dir);
     RUN(&child, out, "--version");
     assert_true(child_exited(&child, 0));
     assert_non_null(strstr(out, "faultline-server "));
