@@ -50,7 +50,7 @@ struct engine {
 
     /* keeper: cleaner, expiry, reclaim */
     pthread_t keeper;
-    bool keeper_runs;
+    _Atomic bool keeper_runs; /* the committer asks it beside a close */
     pthread_mutex_t keeper_lock;
     pthread_cond_t keeper_cond; /* there is work */
     pthread_cond_t room_cond;   /* a segment was recycled */
