@@ -16,7 +16,9 @@ enum {
     GROUP = 32,        /* records looked up together */
     INSTALL_STEP = 16, /* copies installed under one hold of the commit lock */
     COPY_BYTES = 256 * 1024,
-    OTHER_BLOCKS = 16, /* superblock, table, heads, reserve, ahead, warm, on their way back */
+    OTHER_BLOCKS = 15, /* superblock, table, heads, reserve, ahead, warm, on their way back */
+    MARGIN_SHARE = 20, /* of the live data, but at least */
+    MARGIN_BLOCKS = 3,
     GARBAGE_SEGMENTS_MIN = 2, /* below it cleaning isn't worth a segment of its own */
 };
 
@@ -91,14 +93,19 @@ victim_choose(struct engine *engine)
     const uint64_t live = choice.used - choice.garbage;
     const bool tight = !heap_has_room(engine->heap, 4);
     const uint64_t slack = GARBAGE_SEGMENTS_MIN * block_bytes;
-    /* The less is cleaned the emptier the victims: leave dead what keeps the file, with all that isn't log, under 1.85
-     * times the live data; twice is what is promised. A small file is mostly other things: there the log's own share
-     * decides, and never so little that full segments would be copied round and round. */
-    const uint64_t others = (uint64_t)OTHER_BLOCKS * block_bytes;
+    /* The less is cleaned the emptier the victims, so as much is left dead as keeps the file, with all that isn't log,
+     * a margin under the promised twice of the live data. A small file is mostly other things: there the log's own
+     * share decides, and never so little that full segments would be copied round and round. */
+    const uint64_t margin = live / MARGIN_SHARE > MARGIN_BLOCKS * block_bytes
+                                ? live / MARGIN_SHARE
+                                : MARGIN_BLOCKS * block_bytes;
+    const uint64_t others = (uint64_t)OTHER_BLOCKS * block_bytes + margin;
     const uint64_t least = slack + live * 9 / 20;
-    const uint64_t budget = live * 17 / 20 > others + least ? live * 17 / 20 - others : least;
+    const uint64_t budget = live > others + least ? live - others : least;
 
-    atomic_store(&engine->pressure, choice.garbage > budget + live / 10 + 2 * slack);
+    /* Half of the margin is used up, or a small file's share much exceeded: writers wait for the cleaner. */
+    atomic_store(&engine->pressure,
+                 choice.garbage > budget + (budget == least ? live / 10 + 2 * slack : margin / 2));
     /* Many masks: the oldest segment is what they are kept for. If that one is blocked, copying others is vain. */
     if (choice.masks > choice.used / 5 && choice.masks > slack && choice.oldest != 0 &&
         choice.oldest_open == choice.open_min) {
