@@ -157,6 +157,15 @@ option_find(const char *name)
     return NULL;
 }
 
+fl_status
+options_known(const char *name)
+{
+    if (option_find(name) == NULL) {
+        return FL_FAIL(FL_NOT_FOUND, "no option is called '%s'; --help lists them", name);
+    }
+    return FL_OK;
+}
+
 static uint64_t *
 number_at(struct options *options, const struct option *option)
 {
@@ -312,7 +321,7 @@ options_set(struct options *options, const char *name, const char *value)
     bool parsed;
 
     if (option == NULL) {
-        return FL_FAIL(FL_NOT_FOUND, "no option is called '%s'; --help lists them", name);
+        return options_known(name);
     }
     switch (option->kind) {
     case KIND_TEXT:

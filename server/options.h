@@ -60,6 +60,9 @@ enum options_flags {
 
 void options_init(struct options *options);
 
+/* FL_OK if there is an option of that name, in any case, else FL_NOT_FOUND. */
+FL_NODISCARD fl_status options_known(const char *name);
+
 /* Set one option by name, as in the file or a flag without its dashes. The value is checked
  * against its range. Errors: FL_NOT_FOUND (no such option), FL_INVALID; fl_last_error() says
  * why. */
@@ -67,7 +70,8 @@ FL_NODISCARD fl_status options_set(struct options *options, const char *name, co
 
 /* Flags of the command line, `--name value` or `--name=value`; --config is read first, so that
  * flags win. A first argument without dashes is taken for the configuration file, as
- * redis-server does. Errors: as options_set(), options_load(). */
+ * redis-server does. What is given twice counts as it is given last, but `bind`, which is refused. Errors: as
+ * options_set(), options_load(). */
 FL_NODISCARD fl_status options_parse(struct options *options, int argc, char **argv,
                                      enum options_action *action);
 

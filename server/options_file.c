@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static char *
 trim(char *text)
@@ -44,8 +45,24 @@ unquote(char **value)
     return FL_OK;
 }
 
+/* What is given again takes the place of what was given before, which is how a script overrides a default. Not so
+ * addresses: whoever writes a second one wants both. */
 static fl_status
-load_line(struct options *options, char *line)
+set_given(struct options *options, const char *name, const char *value, bool *bind_given)
+{
+    if (strcasecmp(name, "bind") == 0) {
+        if (*bind_given) {
+            return FL_FAIL(FL_INVALID,
+                           "bind: given twice; several addresses go into one: \"%s %s\"",
+                           options->bind, value);
+        }
+        *bind_given = true;
+    }
+    return options_set(options, name, value);
+}
+
+static fl_status
+load_line(struct options *options, char *line, bool *bind_given)
 {
     char *name = trim(line);
 
@@ -68,7 +85,7 @@ load_line(struct options *options, char *line)
     if (strcmp(name, "config") == 0) {
         return FL_FAIL(FL_INVALID, "config: a file can't name another");
     }
-    return options_set(options, name, value);
+    return set_given(options, name, value, bind_given);
 }
 
 fl_status
@@ -79,13 +96,14 @@ options_load(struct options *options, const char *path)
     char *line = NULL;
     size_t cap = 0;
     unsigned number = 0;
+    bool bind_given = false;
 
     if (file == NULL) {
         return FL_FAIL_ERRNO(errno == ENOENT ? FL_NOT_FOUND : FL_IO, "configuration file %s", path);
     }
     while (status == FL_OK && getline(&line, &cap, file) >= 0) {
         number++;
-        status = load_line(options, line);
+        status = load_line(options, line, &bind_given);
         if (status != FL_OK) {
             char why[OPTIONS_WHY_BYTES];
 
@@ -122,10 +140,33 @@ flag_split(const char *arg, struct flag *flag)
     return FL_OK;
 }
 
+/* A flag takes the next argument, which is not another flag: "--store --port 7000" lacks a path. */
+static fl_status
+flag_take_value(struct flag *flag, const char *next)
+{
+    const fl_status status = options_known(flag->name);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    if (next == NULL) {
+        return FL_FAIL(FL_INVALID, "--%s: a value is missing", flag->name);
+    }
+    if (strncmp(next, "--", 2) == 0) {
+        return FL_FAIL(FL_INVALID,
+                       "--%s: a value is missing; one that begins with dashes is written --%s=%s",
+                       flag->name, flag->name, next);
+    }
+    flag->value = next;
+    return FL_OK;
+}
+
 /* The first pass looks for the file and what needs no file, the second sets the rest. */
 static fl_status
 parse_pass(struct options *options, int argc, char **argv, bool first, enum options_action *action)
 {
+    bool bind_given = false;
+
     for (int i = 1; i < argc; i++) {
         struct flag flag;
 
@@ -149,19 +190,16 @@ parse_pass(struct options *options, int argc, char **argv, bool first, enum opti
         }
         fl_status status = flag_split(argv[i], &flag);
 
+        if (status == FL_OK && flag.value == NULL) {
+            status = flag_take_value(&flag, ++i < argc ? argv[i] : NULL);
+        }
         if (status != FL_OK) {
             return status;
         }
-        if (flag.value == NULL && ++i < argc) {
-            flag.value = argv[i];
-        }
         const bool is_config = strcmp(flag.name, "config") == 0;
 
-        if (flag.value == NULL) {
-            return FL_FAIL(FL_INVALID, "--%s: a value is missing", flag.name);
-        }
         if (first == is_config) {
-            status = options_set(options, flag.name, flag.value);
+            status = set_given(options, flag.name, flag.value, &bind_given);
         }
         if (status != FL_OK) {
             return status;

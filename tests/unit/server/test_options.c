@@ -81,6 +81,9 @@ nonsense_is_refused_with_its_name(void **state)
         {"--unixsocketperm", "999", "999"},
         {"--client-output-buffer-limit", "normal 1 2", "belong together"},
         {"--client-output-buffer-limit", "odd 1 2 3", "odd"},
+        {"--store", "--port", "--store: a value is missing"},
+        {"--nope", "--port", "no option is called 'nope'"},
+        {"--bind=::1", "--BIND=127.0.0.1", "bind: given twice"},
     };
     struct options options;
     enum options_action action;
@@ -91,6 +94,13 @@ nonsense_is_refused_with_its_name(void **state)
         assert_non_null(strstr(fl_last_error(), pairs[i][2]));
     }
     assert_int_equal(PARSE(&options, &action, "--port"), FL_INVALID);
+    assert_non_null(strstr(fl_last_error(), "--port: a value is missing"));
+    assert_int_equal(PARSE(&options, &action, "--nope"), FL_NOT_FOUND);
+    assert_non_null(strstr(fl_last_error(), "no option is called 'nope'"));
+    assert_int_equal(PARSE(&options, &action, "--requirepass=--secret", "--port", "7", "--port=8"),
+                     FL_OK);
+    assert_string_equal(options.requirepass, "--secret");
+    assert_int_equal(options.port, 8);
     assert_int_equal(PARSE(&options, &action, "--block-bytes", "4097"), FL_OK);
     assert_int_equal(options_check(&options), FL_INVALID);
     assert_non_null(strstr(fl_last_error(), "power of two"));
@@ -127,6 +137,12 @@ file_is_read_and_flags_win_over_it(void **state)
     write_file(path, "requirepass \"open\nport 7001\n");
     assert_int_equal(PARSE(&options, &action, path), FL_INVALID);
     assert_non_null(strstr(fl_last_error(), "line 1"));
+    write_file(path, "bind 127.0.0.1\nport 7001\nbind ::1\n");
+    assert_int_equal(PARSE(&options, &action, path), FL_INVALID);
+    assert_non_null(strstr(fl_last_error(), "line 3: bind: given twice"));
+    write_file(path, "bind 127.0.0.1\n");
+    assert_int_equal(PARSE(&options, &action, path, "--bind", "::1"), FL_OK);
+    assert_string_equal(options.bind, "::1");
     assert_int_equal(PARSE(&options, &action, "--config", "/nowhere/at/all"), FL_NOT_FOUND);
     tmpdir_destroy(&dir);
 }
