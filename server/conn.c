@@ -375,8 +375,9 @@ conn_check_output_limit(struct conn *conn)
 static void
 conn_flushed(struct conn *conn)
 {
-    const bool ended =
-        (conn->flags & CONN_ENDED) != 0 && conn->blocked == 0 && (conn->flags & CONN_READY) == 0;
+    /* One that is being run may have more behind what is answered: it is looked at again then. */
+    const bool ended = (conn->flags & CONN_ENDED) != 0 && conn->blocked == 0 &&
+                       (conn->flags & CONN_READY) == 0 && conn->server->running != conn;
 
     if (((conn->flags & CONN_CLOSE_SOON) != 0 || ended) && conn->hold.count == 0 &&
         resp_out_pending(&conn->out) == 0) {

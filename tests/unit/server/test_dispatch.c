@@ -184,6 +184,30 @@ half_closed_client_still_gets_its_answers(void **state)
     harness_deinit(&h);
 }
 
+static void
+half_closed_client_gets_answers_that_take_several_turns(void **state)
+{
+    enum { PINGS = 5000 };
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 1, NULL);
+    fake_store_hold(h.store);
+    harness_say(&h, 0, "SET a 1\r\nDBSIZE");
+    for (unsigned i = 0; i < PINGS; i++) {
+        harness_say(&h, 0, "PING");
+    }
+    assert_int_equal(shutdown(h.clients[0], SHUT_WR), 0);
+    harness_turn(&h);
+    assert_silent(&h, 0);
+    fake_store_complete(h.store);
+    harness_turn(&h);
+    const char *answer = harness_received(&h, 0);
+
+    assert_int_equal(strlen(answer), strlen("+OK\r\n:1\r\n(closed)") + (size_t)PINGS * 7);
+    harness_deinit(&h);
+}
+
 /* ---- big values ---- */
 
 enum { BIG = 1000 * 1000 };
@@ -282,6 +306,7 @@ main(void)
         cmocka_unit_test(stranger_may_authenticate_and_nothing_else),
         cmocka_unit_test(stranger_with_many_arguments_is_closed),
         cmocka_unit_test(half_closed_client_still_gets_its_answers),
+        cmocka_unit_test(half_closed_client_gets_answers_that_take_several_turns),
         cmocka_unit_test(big_value_is_streamed_not_gathered),
         cmocka_unit_test(big_value_without_space_is_refused_and_the_next_request_served),
         cmocka_unit_test(big_value_cut_off_leaves_nothing),
