@@ -343,8 +343,21 @@ conn_unblock_all(struct server *server, uint8_t reasons)
 
 /* ---- output ---- */
 
-/* Replies that a client doesn't fetch take memory. False: it was closed for it. */
+/* Below the soft limit its time begins anew. */
 static bool
+conn_is_below_soft_limit(struct conn *conn, uint64_t pending)
+{
+    const struct options *options = &conn->server->options;
+    const bool below = options->output_soft == 0 || pending <= options->output_soft;
+
+    if (below) {
+        conn->output_soft_since_ms = 0;
+    }
+    return below;
+}
+
+/* Replies that a client doesn't fetch take memory: it is closed for too much of it. */
+static void
 conn_check_output_limit(struct conn *conn)
 {
     struct server *server = conn->server;
@@ -352,13 +365,14 @@ conn_check_output_limit(struct conn *conn)
     const uint64_t pending = resp_out_pending(&conn->out);
     bool over = options->output_hard != 0 && pending > options->output_hard;
 
-    if (options->output_soft == 0 || pending <= options->output_soft) {
-        conn->output_soft_since_ms = 0;
-    } else if (conn->output_soft_since_ms == 0) {
-        conn->output_soft_since_ms = conn_now_ms(server);
-    } else {
-        over |= conn_now_ms(server) - conn->output_soft_since_ms >=
-                options->output_soft_s * CLOCK_MS_PER_S;
+    if (!conn_is_below_soft_limit(conn, pending)) {
+        const uint64_t now_ms = conn_now_ms(server);
+
+        if (conn->output_soft_since_ms == 0) {
+            conn->output_soft_since_ms = now_ms;
+        }
+        over |= now_ms > conn->output_soft_since_ms &&
+                now_ms - conn->output_soft_since_ms >= options->output_soft_s * CLOCK_MS_PER_S;
     }
     if (over) {
         logger_write(&server->logger, LOGGER_WARNING,
@@ -368,7 +382,6 @@ conn_check_output_limit(struct conn *conn)
         server->metrics.output_limit_closed++;
         conn_close(conn);
     }
-    return !over;
 }
 
 /* All is sent: see whether that was what the connection waited for. */
@@ -424,9 +437,8 @@ conn_flush(struct conn *conn)
             break;
         }
     }
-    if ((conn->flags & CONN_CLOSED) == 0 &&
-        resp_out_pending(&conn->out) > CONN_OUTPUT_RUN_BYTES_MAX) {
-        (void)conn_check_output_limit(conn);
+    if ((conn->flags & CONN_CLOSED) == 0) {
+        conn_check_output_limit(conn);
     }
 }
 
@@ -443,6 +455,7 @@ conn_sent(struct conn *conn, size_t len, int error)
     resp_out_sent(&conn->out, len);
     server->metrics.output_bytes_total += len;
     conn->active_ms = conn_now_ms(server);
+    (void)conn_is_below_soft_limit(conn, resp_out_pending(&conn->out));
     if ((conn->blocked & CONN_BLOCK_OUTPUT) != 0 &&
         resp_out_pending(&conn->out) <= CONN_OUTPUT_RUN_BYTES_MAX / 2) {
         conn_unblock(conn, CONN_BLOCK_OUTPUT);

@@ -388,7 +388,13 @@ slice_is_over(const struct server *server, uint64_t begin)
     return __builtin_expect(server->stamp - begin > DISPATCH_SLICE_STAMPS, 0);
 }
 
-/* Run the group, or as much of it as the time that began at the stamp `begin` is enough for, but one
+static bool
+is_ahead_of_its_reading(const struct conn *conn)
+{
+    return resp_out_pending(&conn->out) > CONN_OUTPUT_RUN_BYTES_MAX;
+}
+
+/* Run the group, or as much of it as its reading and the time that began at the stamp `begin` is enough for, but one
  * request at least. Returns the bytes done with. */
 static size_t
 group_run(struct request_group *group, struct conn *conn, uint64_t begin)
@@ -417,6 +423,9 @@ group_run(struct request_group *group, struct conn *conn, uint64_t begin)
             park(&call);
         }
         done = request->end;
+        if (__builtin_expect(is_ahead_of_its_reading(conn), 0)) {
+            break;
+        }
     }
     return done;
 }
@@ -450,7 +459,7 @@ check_bounds(struct server *server, struct conn *conn)
     if (commit_stalled(server)) {
         conn_block(conn, CONN_BLOCK_COMMITS);
     }
-    if (resp_out_pending(&conn->out) > CONN_OUTPUT_RUN_BYTES_MAX) {
+    if (is_ahead_of_its_reading(conn)) {
         conn_block(conn, CONN_BLOCK_OUTPUT);
     }
 }

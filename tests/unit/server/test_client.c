@@ -131,6 +131,95 @@ reader_that_stalls_is_not_executed_further(void **state)
     harness_deinit(&h);
 }
 
+enum { LONG_BYTES = 600 * 1000 };
+
+static void
+set_long_value(struct harness *h)
+{
+    char *value = calloc(1, LONG_BYTES);
+
+    assert_non_null(value);
+    harness_send_text(h, 0, "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$600000\r\n");
+    harness_send(h, 0, value, LONG_BYTES);
+    harness_send_text(h, 0, "\r\n");
+    assert_string_equal(harness_received(h, 0), "+OK\r\n");
+    free(value);
+}
+
+/* Read what is sent until nothing comes any more. */
+static size_t
+drain(struct harness *h, unsigned client)
+{
+    static char buf[65536];
+    size_t got = 0;
+    ssize_t n;
+
+    for (int idle = 0; idle < 10; idle++) {
+        while ((n = recv(h->clients[client], buf, sizeof(buf), 0)) > 0) {
+            got += (size_t)n;
+            idle = 0;
+        }
+        harness_turn(h);
+    }
+    return got;
+}
+
+static void
+long_replies_in_a_pipeline_stay_below_the_hard_limit(void **state)
+{
+    enum { GETS = 20 };
+    static const char get[] = "*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 1, NULL);
+    set_long_value(&h);
+    h.server->options.output_hard = 4 * LONG_BYTES;
+    for (unsigned i = 0; i < GETS; i++) {
+        assert_int_equal(send(h.clients[0], get, sizeof(get) - 1, 0), sizeof(get) - 1);
+    }
+    harness_turn(&h);
+    assert_int_equal(drain(&h, 0), GETS * (LONG_BYTES + 11));
+    harness_deinit(&h);
+}
+
+static void
+limit_of_unread_replies_holds_however_small(void **state)
+{
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 1, NULL);
+    set_long_value(&h);
+    h.server->options.output_hard = 1000;
+    harness_say(&h, 0, "GET a");
+    drain(&h, 0);
+    assert_int_equal(h.server->metrics.output_limit_closed, 1);
+    harness_deinit(&h);
+}
+
+static void
+soft_limit_counts_the_time_above_it_only(void **state)
+{
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 1, NULL);
+    set_long_value(&h);
+    h.server->options.output_soft = 1000;
+    h.server->options.output_soft_s = 60;
+    harness_say(&h, 0, "GET a\r\nGET a\r\nGET a\r\nGET a");
+    assert_int_not_equal(h.conns[0]->output_soft_since_ms, 0);
+    assert_int_equal(drain(&h, 0), 4 * (LONG_BYTES + 11));
+    assert_int_equal(h.conns[0]->output_soft_since_ms, 0);
+    harness_say(&h, 0, "GET a");
+    assert_int_not_equal(h.conns[0]->output_soft_since_ms, 0);
+    h.conns[0]->output_soft_since_ms -= 61 * 1000;
+    harness_say(&h, 0, "GET a");
+    assert_int_equal(h.server->metrics.output_limit_closed, 1);
+    harness_deinit(&h);
+}
+
 static void
 unexecuted_input_over_the_limit_ends_the_connection(void **state)
 {
@@ -199,6 +288,9 @@ main(void)
         cmocka_unit_test(list_and_info_describe_the_clients),
         cmocka_unit_test(kill_closes_the_ones_meant),
         cmocka_unit_test(reader_that_stalls_is_not_executed_further),
+        cmocka_unit_test(long_replies_in_a_pipeline_stay_below_the_hard_limit),
+        cmocka_unit_test(limit_of_unread_replies_holds_however_small),
+        cmocka_unit_test(soft_limit_counts_the_time_above_it_only),
         cmocka_unit_test(unexecuted_input_over_the_limit_ends_the_connection),
         cmocka_unit_test(idle_client_is_closed_after_the_timeout),
         cmocka_unit_test(protocol_three_changes_the_form_of_replies),
