@@ -175,8 +175,13 @@ begin_block(struct resp_out *out, size_t len)
         kind = BLOCK_LARGE;
         bytes = BLOCK_LARGE_BYTES;
     }
-    struct resp_block *block = out->failed ? NULL : block_get(out->pool, kind, bytes);
+    struct resp_block *block = NULL;
 
+    if (out->pending_max != 0 && resp_out_pending(out) + len > out->pending_max) {
+        out->over = true;
+    } else if (!out->failed) {
+        block = block_get(out->pool, kind, bytes);
+    }
     if (block == NULL) {
         fail_out(out);
         return false;
@@ -320,6 +325,7 @@ resp_out_move(struct resp_out *out, struct resp_out *from)
         reset_empty(from);
     }
     if (from->failed || out->failed) {
+        out->over |= from->over;
         fail_out(out);
     }
 }
@@ -407,5 +413,7 @@ resp_out_clear(struct resp_out *out)
         drop_head(out);
     }
     out->sent = position;
+    out->failed = false;
+    out->over = false;
     reset_empty(out);
 }

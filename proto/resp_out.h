@@ -32,7 +32,8 @@ struct resp_pool {
 void resp_pool_init(struct resp_pool *pool, uint32_t spare_max);
 void resp_pool_deinit(struct resp_pool *pool);
 
-/* `protocol` may be set at any time between replies: 2 or 3. The rest is the output's own. */
+/* `protocol` (2 or 3) and `pending_max` may be set at any time between replies. The rest is the
+ * output's own. */
 struct resp_out {
     char *cur; /* room of the last segment: from cur to end */
     char *end;
@@ -41,9 +42,12 @@ struct resp_out {
     uint64_t sent;    /* position of the first byte not yet sent */
     uint64_t sealed;  /* position of the last segment's first byte */
     size_t head_sent; /* bytes of the first segment that were sent */
+    /* With more than this queued, give or take a block, the output fails; 0, as at first: never. */
+    uint64_t pending_max;
     struct resp_pool *pool;
     uint8_t protocol;
     bool failed;
+    bool over; /* failed for pending_max */
 };
 
 /* Owner: the caller; resp_out_deinit() drops what was not sent and releases its references. `pool`
@@ -51,12 +55,14 @@ struct resp_out {
 void resp_out_init(struct resp_out *out, struct resp_pool *pool);
 void resp_out_deinit(struct resp_out *out);
 
-/* Drop what was not sent; positions go on as if it had been. For output that nobody wants (CLIENT
- * REPLY OFF is an output of its own that is cleared). Not while a send is in flight. */
+/* Drop what was not sent; positions go on as if it had been, and a failure is forgotten. For output
+ * that nobody wants (CLIENT REPLY OFF is an output of its own that is cleared). Not while a send is
+ * in flight. */
 void resp_out_clear(struct resp_out *out);
 
-/* Memory ran out: bytes are missing from the stream and the connection must be closed. Writers go
- * on and do nothing, so that it need be asked only once, before sending. */
+/* Memory ran out, or pending_max was reached: bytes are missing from the stream and the connection
+ * must be closed. Writers go on and do nothing, so that it need be asked only once, before sending;
+ * what writes without a bound asks now and then, to stop. */
 static inline bool
 resp_out_failed(const struct resp_out *out)
 {

@@ -116,7 +116,8 @@ reply_range(struct call *call, const struct range *range)
     }
     struct resp_seg *head = resp_write_later(call->out);
 
-    while (status == FL_OK && pairs != range->limit && range_holds(range, key_iter_key(iter))) {
+    while (status == FL_OK && pairs != range->limit && !resp_out_failed(call->out) &&
+           range_holds(range, key_iter_key(iter))) {
         if (reply_pair(call, iter, range->keys_only)) {
             pairs++;
             elements += range->keys_only ? 1 : 2;

@@ -72,7 +72,7 @@ cmd_keys(struct call *call)
     }
     struct resp_seg *head = resp_write_later(call->out);
 
-    for (; status == FL_OK; status = key_iter_next(iter)) {
+    for (; status == FL_OK && !resp_out_failed(call->out); status = key_iter_next(iter)) {
         const struct fl_bytes key = key_iter_key(iter);
 
         if (filter_takes(&filter, key)) {
@@ -80,7 +80,7 @@ cmd_keys(struct call *call)
             count++;
         }
     }
-    if (status != FL_END) {
+    if (status != FL_OK && status != FL_END) {
         call_fail(call, status); /* the list ends with the error: it isn't complete */
         count++;
     }
@@ -153,7 +153,7 @@ scan_page(struct call *call, struct key_iter *iter, const struct scan_options *o
 {
     fl_status status = FL_OK;
 
-    for (int64_t i = 0; i < options->count && status == FL_OK; i++) {
+    for (int64_t i = 0; i < options->count && status == FL_OK && !resp_out_failed(call->out); i++) {
         const struct fl_bytes key = key_iter_key(iter);
         bool wanted = filter_takes(filter, key);
 

@@ -327,7 +327,7 @@ cmd_mget(struct call *call)
     struct fl_view view;
 
     resp_write_array(call->out, call->argc - 1);
-    for (unsigned i = 1; i < call->argc; i++) {
+    for (unsigned i = 1; i < call->argc && !resp_out_failed(call->out); i++) {
         const fl_status status = call_get(call, call->argv[i], &view);
 
         if (status == FL_OK && view.type == 0) {

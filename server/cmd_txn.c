@@ -120,6 +120,7 @@ exec_all(struct call *call, struct txn *txn)
     const size_t mark = fl_batch_mark(call->batch);
     fl_status status = FL_OK;
 
+    out->pending_max = call->out->pending_max;
     if (txn->barrier) {
         exec_keys_begin(&server->exec_keys);
     }
@@ -133,7 +134,6 @@ exec_all(struct call *call, struct txn *txn)
         call_discard(call, status, mark);
     }
     resp_out_clear(out);
-    out->failed = false;
     exec_keys_end(&server->exec_keys);
 }
 

@@ -50,6 +50,7 @@ conn_create(struct server *server, int fd, bool unix_socket, struct conn **out)
     resp_parser_limit(&conn->in.parser, (conn->flags & CONN_AUTHENTICATED) != 0,
                       (uint32_t)server->options.proto_max_bulk_len);
     resp_out_init(&conn->out, &server->pool);
+    conn->out.pending_max = server->options.output_hard;
     conn->next = server->conns;
     if (server->conns != NULL) {
         server->conns->prev = conn;
@@ -363,7 +364,7 @@ conn_check_output_limit(struct conn *conn)
     struct server *server = conn->server;
     const struct options *options = &server->options;
     const uint64_t pending = resp_out_pending(&conn->out);
-    bool over = options->output_hard != 0 && pending > options->output_hard;
+    bool over = conn->out.over || (options->output_hard != 0 && pending > options->output_hard);
 
     if (!conn_is_below_soft_limit(conn, pending)) {
         const uint64_t now_ms = conn_now_ms(server);
@@ -377,8 +378,8 @@ conn_check_output_limit(struct conn *conn)
     if (over) {
         logger_write(&server->logger, LOGGER_WARNING,
                      "client %" PRIu64 " closed: %" PRIu64
-                     " bytes of replies it did not read (client-output-buffer-limit)",
-                     conn->id, pending);
+                     " bytes of replies it did not read%s (client-output-buffer-limit)",
+                     conn->id, pending, conn->out.over ? ", and more to come" : "");
         server->metrics.output_limit_closed++;
         conn_close(conn);
     }
@@ -406,13 +407,13 @@ conn_flush(struct conn *conn)
     if ((conn->flags & CONN_CLOSED) != 0) {
         return;
     }
-    if (resp_out_failed(&conn->out)) {
+    if (resp_out_failed(&conn->out) && !conn->out.over) {
         logger_write(&conn->server->logger, LOGGER_ERROR,
                      "client %" PRIu64 " closed: out of memory for its replies", conn->id);
         conn_close(conn);
         return;
     }
-    while (!conn->sock.send_busy) {
+    while (!conn->sock.send_busy && !conn->out.over) {
         const uint64_t end = resp_out_position(&conn->out);
         const uint64_t limit = hold_limit(&conn->hold, end);
         const unsigned count = resp_out_iov(&conn->out, limit, iov, LOOP_IOV_MAX);

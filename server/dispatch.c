@@ -254,6 +254,7 @@ choose_output(struct call *call)
     if (__builtin_expect((conn->flags & (CONN_REPLY_OFF | CONN_REPLY_SKIP)) != 0, 0)) {
         call->out = &call->server->null_out;
         call->out->protocol = conn->out.protocol;
+        call->out->pending_max = conn->out.pending_max;
     } else {
         call->out = &conn->out;
     }

@@ -50,6 +50,7 @@ server_options_changed(struct server *server)
     logger_level_set(&server->logger, (enum logger_level)options->log_level);
     listener_options_changed(server);
     for (struct conn *conn = server->conns; conn != NULL; conn = conn->next) {
+        conn->out.pending_max = options->output_hard;
         /* A parser's limits change between requests only; the others keep theirs until AUTH. */
         if ((conn->flags & CONN_AUTHENTICATED) != 0 && input_waiting(&conn->in) == 0 &&
             conn != server->running) {

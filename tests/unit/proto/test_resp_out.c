@@ -395,6 +395,32 @@ failed_allocation_fails_the_output_and_nothing_else(void **state)
 }
 
 static void
+more_than_may_be_pending_fails_the_output_until_it_is_cleared(void **state)
+{
+    static const char text[1000];
+    struct resp_out out;
+    struct resp_out other;
+
+    (void)state;
+    resp_out_init(&out, NULL);
+    resp_out_init(&other, NULL);
+    other.pending_max = 100 * 1000;
+    for (unsigned i = 0; i < 1000; i++) {
+        resp_write_bulk(&other, text, sizeof(text));
+    }
+    assert_true(resp_out_failed(&other) && other.over);
+    assert_in_range(resp_out_pending(&other), 80 * 1000, 100 * 1000 + 16 * 1024);
+    resp_out_move(&out, &other);
+    assert_true(resp_out_failed(&out) && out.over);
+    resp_out_clear(&out);
+    assert_false(resp_out_failed(&out) || out.over);
+    resp_write_ok(&out);
+    assert_int_equal(resp_out_pending(&out), 5);
+    resp_out_deinit(&other);
+    resp_out_deinit(&out);
+}
+
+static void
 failed_allocation_fails_the_parser(void **state)
 {
     struct text stream = {0};
@@ -454,6 +480,7 @@ main(void)
         cmocka_unit_test(pool_keeps_no_more_than_it_was_told),
         cmocka_unit_test(random_writes_and_sends_agree_with_a_model),
         cmocka_unit_test(failed_allocation_fails_the_output_and_nothing_else),
+        cmocka_unit_test(more_than_may_be_pending_fails_the_output_until_it_is_cleared),
         cmocka_unit_test(failed_allocation_fails_the_parser),
         cmocka_unit_test(failed_allocation_fails_the_reader_for_now),
     };

@@ -198,6 +198,44 @@ limit_of_unread_replies_holds_however_small(void **state)
     harness_deinit(&h);
 }
 
+/* Each of these has one reply far over the limit. */
+static void
+one_reply_over_the_limit_is_not_gathered_first(void **state)
+{
+    enum { GETS = 1200 };
+    static const char get[] = "$1\r\na\r\n";
+    static const char *const heads[] = {
+        "*1201\r\n$4\r\nMGET\r\n",
+        "*1\r\n$5\r\nMULTI\r\n*1201\r\n$4\r\nMGET\r\n",
+        "*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$3\r\nOFF\r\n*1201\r\n$4\r\nMGET\r\n",
+    };
+    static const char *const tails[] = {"", "*1\r\n$4\r\nEXEC\r\n", "*1\r\n$4\r\nPING\r\n"};
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        struct harness h;
+
+        harness_init(&h, 1, NULL);
+        char line[9000] = "SET a ";
+
+        memset(line + 6, 'v', 8000);
+        memcpy(line + 8006, "\r\n", 3);
+        harness_send_text(&h, 0, line);
+        harness_say(&h, 0, "CONFIG SET client-output-buffer-limit \"normal 2mb 0 0\"");
+        assert_string_equal(harness_received(&h, 0), "+OK\r\n+OK\r\n");
+        harness_send_text(&h, 0, heads[i]);
+        for (unsigned n = 0; n < GETS; n++) {
+            harness_send_text(&h, 0, get);
+        }
+        harness_send_text(&h, 0, tails[i]);
+        drain(&h, 0);
+        assert_int_equal(h.server->metrics.output_limit_closed, i == 2 ? 0 : 1);
+        /* What it took: blocks of 16 KiB. */
+        assert_in_range(h.server->pool.spare_count[1], 100, 150);
+        harness_deinit(&h);
+    }
+}
+
 static void
 soft_limit_counts_the_time_above_it_only(void **state)
 {
@@ -290,6 +328,7 @@ main(void)
         cmocka_unit_test(reader_that_stalls_is_not_executed_further),
         cmocka_unit_test(long_replies_in_a_pipeline_stay_below_the_hard_limit),
         cmocka_unit_test(limit_of_unread_replies_holds_however_small),
+        cmocka_unit_test(one_reply_over_the_limit_is_not_gathered_first),
         cmocka_unit_test(soft_limit_counts_the_time_above_it_only),
         cmocka_unit_test(unexecuted_input_over_the_limit_ends_the_connection),
         cmocka_unit_test(idle_client_is_closed_after_the_timeout),
