@@ -180,6 +180,22 @@ conn_check_input_limit(struct conn *conn, size_t more)
     return false;
 }
 
+/* With much to do already let the client wait with more, where it is. Not if it must read its replies first: many
+ * clients send a whole pipeline before they read any, and would wait for ever. */
+static void
+conn_pace(struct conn *conn)
+{
+    struct server *server = conn->server;
+    const bool waits_for_us =
+        (conn->flags & CONN_READY) != 0 || (conn->blocked & ~(unsigned)CONN_BLOCK_OUTPUT) != 0;
+
+    if (waits_for_us && input_waiting(&conn->in) > CONN_INPUT_WAIT_BYTES_MAX) {
+        loop_recv_pause(server->loop, &conn->sock);
+    } else {
+        loop_recv_resume(server->loop, &conn->sock);
+    }
+}
+
 /* Keep bytes that can't be executed now. */
 static void
 conn_keep(struct conn *conn, const char *data, size_t len)
@@ -195,13 +211,6 @@ conn_keep(struct conn *conn, const char *data, size_t len)
         logger_write(&server->logger, LOGGER_ERROR, "client %" PRIu64 " closed: %s", conn->id,
                      fl_last_error());
         conn_close(conn);
-        return;
-    }
-    /* It waits for us: let it wait there. One that doesn't read its replies is not stopped from
-     * sending, since many clients send a whole pipeline before they read. */
-    if (conn->blocked != 0 && (conn->blocked & CONN_BLOCK_OUTPUT) == 0 &&
-        input_waiting(&conn->in) > CONN_INPUT_WAIT_BYTES_MAX) {
-        loop_recv_pause(server->loop, &conn->sock);
     }
 }
 
@@ -251,6 +260,7 @@ conn_execute(struct conn *conn)
         return;
     }
     conn_execute_kept(conn);
+    conn_pace(conn);
     if ((conn->flags & CONN_ENDED) != 0) {
         conn_mark_dirty(conn); /* Nothing comes any more: perhaps it can be closed. */
     }
@@ -279,6 +289,7 @@ conn_received(struct conn *conn, char *data, size_t len)
             if ((conn->flags & (CONN_CLOSED | CONN_READY)) == 0) {
                 conn_execute_kept(conn);
             }
+            conn_pace(conn);
         }
         return;
     }
@@ -292,6 +303,7 @@ conn_received(struct conn *conn, char *data, size_t len)
         } else if (conn_may_run(conn)) {
             conn_stream(conn);
         }
+        conn_pace(conn);
     }
     input_trim(&conn->in);
 }
@@ -325,12 +337,11 @@ conn_unblock(struct conn *conn, uint8_t reasons)
         return;
     }
     conn->blocked &= (uint8_t)~reasons;
-    if (conn->blocked != 0) {
-        return;
+    if (conn->blocked == 0) {
+        conn->server->conns_blocked--;
+        conn_ready(conn);
     }
-    conn->server->conns_blocked--;
-    conn_ready(conn);
-    loop_recv_resume(conn->server->loop, &conn->sock);
+    conn_pace(conn);
 }
 
 void

@@ -39,7 +39,8 @@ enum conn_block {
 
 enum {
     CONN_OUTPUT_RUN_BYTES_MAX = 1 << 20, /* unsent: above it nothing more is executed */
-    CONN_INPUT_WAIT_BYTES_MAX = 1 << 20, /* waiting for another reason: above it receiving stops */
+    CONN_INPUT_WAIT_BYTES_MAX =
+        1 << 20, /* unexecuted, and not for that: above it receiving stops */
     /* Unexecuted, of one who hasn't authenticated. Redis since 6.2.6. */
     CONN_INPUT_UNAUTH_BYTES_MAX = 1 << 20,
     CONN_STREAM_HERE_MIN = 1 << 20, /* of a value: with that much of it here, it is streamed */

@@ -258,6 +258,80 @@ soft_limit_counts_the_time_above_it_only(void **state)
     harness_deinit(&h);
 }
 
+/* Send `text` up to `times` times, as far as it is taken. Returns how often it was. */
+static unsigned
+say_while_heard(struct harness *h, const char *text, unsigned times)
+{
+    const size_t len = strlen(text);
+
+    for (unsigned said = 0; said < times; said++) {
+        size_t at = 0;
+
+        for (unsigned tries = 0; at < len; tries++) {
+            const ssize_t sent = send(h->clients[0], text + at, len - at, MSG_NOSIGNAL);
+
+            at += sent > 0 ? (size_t)sent : 0;
+            if (tries == 3 && at == 0) {
+                return said;
+            }
+            assert_true(tries < 1000);
+            harness_turn(h);
+        }
+    }
+    return times;
+}
+
+static void
+pipeline_sent_before_any_reply_is_read_is_taken(void **state)
+{
+    enum { ECHOES = 4000 };
+    static char echo[2048] = "*2\r\n$4\r\nECHO\r\n$1000\r\n";
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 1, NULL);
+    memset(echo + strlen(echo), 'e', 1000);
+    strcat(echo, "\r\n");
+    assert_int_equal(say_while_heard(&h, echo, ECHOES), ECHOES);
+    assert_true((h.conns[0]->blocked & CONN_BLOCK_OUTPUT) != 0);
+    assert_int_equal(drain(&h, 0), ECHOES * 1009);
+    harness_deinit(&h);
+}
+
+static void
+client_with_much_to_execute_already_waits_with_more(void **state)
+{
+    enum { PINGS = 1000, TIMES = 3000 };
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 1, NULL);
+    char *pings = calloc(PINGS, 6 + 1);
+
+    assert_non_null(pings);
+    for (unsigned i = 0; i < PINGS; i++) {
+        memcpy(pings + (size_t)i * 6, "PING\r\n", 6);
+    }
+    struct conn *conn = h.conns[0];
+
+    fake_store_hold(h.store);
+    harness_say(&h, 0, "SET a 1\r\nDBSIZE");
+    const unsigned said = say_while_heard(&h, pings, TIMES);
+
+    assert_in_range(said, (1 << 20) / 6000, (2 << 20) / 6000);
+    assert_false(conn->sock.recv_wanted);
+    fake_store_complete(h.store);
+    assert_int_equal(loop_wait(h.server->loop, 0), FL_OK);
+    /* It may be executed again, and nothing of it was yet. */
+    assert_true((conn->flags & CONN_READY) != 0);
+    assert_true(input_waiting(&conn->in) > CONN_INPUT_WAIT_BYTES_MAX);
+    assert_false(conn->sock.recv_wanted);
+    assert_int_equal(drain(&h, 0), strlen("+OK\r\n:1\r\n") + (size_t)said * PINGS * 7);
+    assert_true(conn->sock.recv_wanted);
+    free(pings);
+    harness_deinit(&h);
+}
+
 static void
 unexecuted_input_over_the_limit_ends_the_connection(void **state)
 {
@@ -330,6 +404,8 @@ main(void)
         cmocka_unit_test(limit_of_unread_replies_holds_however_small),
         cmocka_unit_test(one_reply_over_the_limit_is_not_gathered_first),
         cmocka_unit_test(soft_limit_counts_the_time_above_it_only),
+        cmocka_unit_test(pipeline_sent_before_any_reply_is_read_is_taken),
+        cmocka_unit_test(client_with_much_to_execute_already_waits_with_more),
         cmocka_unit_test(unexecuted_input_over_the_limit_ends_the_connection),
         cmocka_unit_test(idle_client_is_closed_after_the_timeout),
         cmocka_unit_test(protocol_three_changes_the_form_of_replies),
