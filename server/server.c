@@ -167,7 +167,10 @@ check_idle(struct server *server)
         if ((conn->flags & CONN_CLOSED) != 0) {
             continue;
         }
-        if (timeout_ms != 0 && now_ms - conn->active_ms > timeout_ms && conn->blocked == 0) {
+        /* Whoever doesn't fetch its replies is idle; who waits for us is not. */
+        const bool waits_for_us = (conn->blocked & ~(unsigned)CONN_BLOCK_OUTPUT) != 0;
+
+        if (timeout_ms != 0 && now_ms - conn->active_ms > timeout_ms && !waits_for_us) {
             logger_write(&server->logger, LOGGER_DEBUG, "client %llu closed: idle",
                          (unsigned long long)conn->id);
             server->metrics.idle_closed++;

@@ -375,6 +375,29 @@ idle_client_is_closed_after_the_timeout(void **state)
 }
 
 static void
+client_that_does_not_read_is_idle(void **state)
+{
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 2, NULL);
+    set_long_value(&h);
+    h.server->options.timeout_s = 10;
+    harness_say(&h, 0, "GET a\r\nGET a\r\nGET a\r\nGET a");
+    assert_true((h.conns[0]->blocked & CONN_BLOCK_OUTPUT) != 0);
+    h.conns[0]->active_ms -= 11000;
+    assert_answer(&h, 1, "CLIENT PAUSE 100000 WRITE", "+OK\r\n");
+    harness_say(&h, 1, "SET b 1");
+    h.conns[1]->active_ms -= 11000;
+    for (int i = 0; i < 5; i++) {
+        harness_turn(&h);
+    }
+    assert_int_equal(h.server->metrics.idle_closed, 1);
+    assert_int_equal(h.server->conns_count, 1);
+    harness_deinit(&h);
+}
+
+static void
 protocol_three_changes_the_form_of_replies(void **state)
 {
     struct harness h;
@@ -408,6 +431,7 @@ main(void)
         cmocka_unit_test(client_with_much_to_execute_already_waits_with_more),
         cmocka_unit_test(unexecuted_input_over_the_limit_ends_the_connection),
         cmocka_unit_test(idle_client_is_closed_after_the_timeout),
+        cmocka_unit_test(client_that_does_not_read_is_idle),
         cmocka_unit_test(protocol_three_changes_the_form_of_replies),
     };
 
