@@ -51,6 +51,7 @@ cmd_shutdown(struct call *call)
     } else {
         logger_write(&call->server->logger, LOGGER_INFO,
                      "SHUTDOWN from client %" PRIu64 ": stopping", call->conn->id);
-        server_stop(call->server); /* no reply on success: the connection ends */
+        server_stop(call->server);
+        conn_close_soon(call->conn); /* no reply on success; nor to what comes behind it */
     }
 }

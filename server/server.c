@@ -302,6 +302,8 @@ drain(struct server *server)
             conn_close_soon(conn);
         }
     }
+    commit_submit(
+        server); /* Behind it nothing is executed, and nobody may be left to wait for it. */
     commit_tick(server);
     while (server->conns != NULL && status == FL_OK) {
         if (server->stop == SERVER_STOPS_NOW || clock_mono_ns() / CLOCK_NS_PER_MS >= deadline_ms) {

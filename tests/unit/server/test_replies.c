@@ -207,6 +207,36 @@ failed_commit_closes_who_depends_on_it_only(void **state)
 }
 
 static void
+shutdown_is_the_last_that_its_client_has_executed(void **state)
+{
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 2, NULL);
+    assert_answer(&h, 0, "PING\r\nSHUTDOWN\r\nSET a 1\r\nPING", "+PONG\r\n(closed)");
+    assert_answer(&h, 1, "EXISTS a", ":0\r\n");
+    assert_int_equal(h.server->stop, SERVER_STOPS);
+    harness_deinit(&h);
+}
+
+static void
+writes_of_clients_that_left_are_submitted_at_the_end(void **state)
+{
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 2, NULL);
+    fake_store_hold(h.store);
+    harness_say(&h, 0, "SET a 1");
+    harness_say(&h, 1, "SET b 1"); /* waits in the batch */
+    assert_int_equal(fake_store_submits(h.store), 1);
+    h.server->stop = SERVER_STOPS_NOW;
+    assert_int_equal(server_run(h.server), FL_OK);
+    assert_int_equal(fake_store_submits(h.store), 2);
+    harness_deinit(&h);
+}
+
+static void
 exec_is_one_commit_and_one_answer(void **state)
 {
     struct harness h;
@@ -271,6 +301,8 @@ main(void)
         cmocka_unit_test(barrier_command_is_not_starved_by_writers),
         cmocka_unit_test(barrier_command_inline_with_quotes_is_parsed_once),
         cmocka_unit_test(failed_commit_closes_who_depends_on_it_only),
+        cmocka_unit_test(shutdown_is_the_last_that_its_client_has_executed),
+        cmocka_unit_test(writes_of_clients_that_left_are_submitted_at_the_end),
         cmocka_unit_test(exec_is_one_commit_and_one_answer),
         cmocka_unit_test(exec_refused_by_write_in_flight_is_not_told),
         cmocka_unit_test(write_that_was_undone_does_not_hold_its_answer_for_ever),
