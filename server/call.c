@@ -1,7 +1,6 @@
 #include "server/command.h"
 
 #include "base/fail.h"
-#include "server/commit.h"
 #include "server/conn.h"
 #include "server/key_iter.h"
 #include "server/server.h"
@@ -289,14 +288,4 @@ call_discard(struct call *call, fl_status status, size_t mark)
     fl_batch_rollback(call->batch, mark);
     reply_errorf(call, "EXECABORT Transaction discarded because of: %s. Nothing of it was done",
                  why);
-}
-
-bool
-call_wait(struct call *call)
-{
-    if (!call->in_exec) {
-        call->wait = !commit_settled(call->server);
-        call->mark = fl_batch_mark(call->batch);
-    }
-    return call->wait;
 }

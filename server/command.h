@@ -47,7 +47,6 @@ struct call {
     size_t mark;              /* fl_batch_mark() before the command */
     struct fl_bytes view_key; /* of the last call_get(): for reply_view() */
     bool in_exec;             /* one of the commands of an EXEC */
-    bool wait;                /* call_wait() was called */
     bool failed;              /* an error was replied */
     fl_status
         unfit; /* and it was because a change did not fit (why): an EXEC is undone as a whole */
@@ -121,12 +120,5 @@ void call_fail(struct call *call, fl_status status);
 /* EXEC's answer when a command's change didn't fit (call->unfit), right after it: the batch is as at
  * `mark` again. */
 void call_discard(struct call *call, fl_status status, size_t mark);
-
-/* ---- waiting ---- */
-
-/* Ask to be called again, with the same arguments, when everything pending is durable; the
- * handler returns at once, having changed and answered nothing. False inside EXEC: the handler
- * must do without. */
-FL_NODISCARD bool call_wait(struct call *call);
 
 #endif

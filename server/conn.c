@@ -57,9 +57,6 @@ conn_create(struct server *server, int fd, bool unix_socket, struct conn **out)
     }
     server->conns = conn;
     server->conns_count++;
-    if (server->conns_count > server->metrics.clients_max_seen) {
-        server->metrics.clients_max_seen = server->conns_count;
-    }
     *out = conn;
     return FL_OK;
 }

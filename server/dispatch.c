@@ -228,9 +228,6 @@ dispatch_call(struct call *call, const struct command_handler *handler)
     call->mark = fl_batch_mark(call->batch);
     call->failed = false;
     handler->fn(call);
-    if (call->wait) {
-        return;
-    }
     const uint64_t stamp = metrics_stamp();
 
     /* One stamp a command: it ends this one's time and begins the next one's. */
@@ -314,11 +311,6 @@ dispatch_one(struct call *call)
             (void)conn_check_input_limit(conn, 0);
         } else {
             dispatch_call(call, handler);
-        }
-        if (__builtin_expect(call->wait, 0)) {
-            call->wait = false;
-            block(call, CONN_BLOCK_BARRIER);
-            return false;
         }
     }
     if (call->blob != NULL) {

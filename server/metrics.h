@@ -39,7 +39,6 @@ struct metrics {
     uint64_t output_limit_closed;
     uint64_t query_limit_closed;
     uint64_t idle_closed;
-    uint64_t clients_max_seen;
     uint64_t stamp_start; /* both taken at the first sample */
     uint64_t stamp_start_ns;
     struct metrics_rate rate_commands;

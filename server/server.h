@@ -99,8 +99,6 @@ struct server {
     int argc; /* of main(), for SIGHUP */
     char **argv;
     char run_id[41];
-    char config_path[OPTIONS_PATH_BYTES]; /* absolute */
-    char executable[OPTIONS_PATH_BYTES];
 };
 
 /* Set up a zeroed server whose logger and signal_fd (-1: none) are set. After a failure too, server_deinit(). */
