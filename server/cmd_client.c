@@ -88,7 +88,7 @@ compare_ids(const void *a, const void *b)
     return (*left > *right) - (*left < *right);
 }
 
-/* The numbers of LIST ID, sorted: there may be a million of them, and as many connections as the system
+/* The numbers of LIST ID (any, as in Redis: nobody has one below 1), sorted: there may be a million of them, and as many connections as the system
  * allows. NULL: an error was replied. Owner: the caller, free(). */
 static uint64_t *
 list_ids(struct call *call)
@@ -102,7 +102,7 @@ list_ids(struct call *call)
     for (unsigned i = 3; i < call->argc; i++) {
         int64_t id;
 
-        if (!decimal_parse_i64(call->argv[i].ptr, call->argv[i].len, &id) || id < 1) {
+        if (!decimal_parse_i64(call->argv[i].ptr, call->argv[i].len, &id)) {
             free(ids);
             reply_error(call, "ERR Invalid client ID");
             return NULL;

@@ -39,13 +39,7 @@ cmd_quit(struct call *call)
 void
 cmd_select(struct call *call)
 {
-    int64_t index;
-
-    if (!decimal_parse_i64(call->argv[1].ptr, call->argv[1].len, &index)) {
-        reply_not_integer(call);
-    } else if (index != 0) {
-        reply_error(call, "ERR DB index is out of range");
-    } else {
+    if (arg_database(call, call->argv[1])) {
         resp_write_ok(call->out);
     }
 }
@@ -79,8 +73,10 @@ static bool
 login(struct call *call, struct fl_bytes user, struct fl_bytes password)
 {
     const bool open = call->server->options.requirepass[0] == '\0';
+    /* Not arg_is(): the case of a user's name counts. */
+    const bool known = user.len == strlen("default") && memcmp(user.ptr, "default", user.len) == 0;
 
-    if (!arg_is(user, "default") || (!open && !password_fits(call->server, password))) {
+    if (!known || (!open && !password_fits(call->server, password))) {
         reply_error(call, "WRONGPASS invalid username-password pair or user is disabled.");
         return false;
     }

@@ -3,7 +3,6 @@
 #include "server/cmd_util.h"
 #include "server/key_iter.h"
 
-#include <limits.h>
 #include <string.h>
 
 /* DEL and UNLINK: all of the keys or, after a failure, none. Space is given back in the background in either case. */
@@ -128,22 +127,11 @@ cmd_renamenx(struct call *call)
 static bool
 copy_options(struct call *call, bool *replace)
 {
-    int64_t db;
-
     for (unsigned i = 3; i < call->argc; i++) {
         if (arg_is(call->argv[i], "replace")) {
             *replace = true;
         } else if (arg_is(call->argv[i], "db") && i + 1 < call->argc) {
-            if (!arg_integer(call, call->argv[++i], &db)) {
-                return false;
-            }
-            if (db < INT_MIN || db > INT_MAX) {
-                reply_errorf(call, "ERR value is out of range, value must between %d and %d",
-                             INT_MIN, INT_MAX);
-                return false;
-            }
-            if (db != 0) {
-                reply_error(call, "ERR DB index is out of range"); /* there is one database */
+            if (!arg_database(call, call->argv[++i])) {
                 return false;
             }
         } else {

@@ -5,6 +5,7 @@
 #include "server/glob.h"
 #include "server/server.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -27,6 +28,26 @@ arg_integer(struct call *call, struct fl_bytes arg, int64_t *out)
     }
     reply_not_integer(call);
     return false;
+}
+
+bool
+arg_database(struct call *call, struct fl_bytes arg)
+{
+    int64_t index;
+
+    if (!arg_integer(call, arg, &index)) {
+        return false;
+    }
+    if (index < INT_MIN || index > INT_MAX) {
+        reply_errorf(call, "ERR value is out of range, value must between %d and %d", INT_MIN,
+                     INT_MAX);
+        return false;
+    }
+    if (index != 0) {
+        reply_error(call, "ERR DB index is out of range");
+        return false;
+    }
+    return true;
 }
 
 int

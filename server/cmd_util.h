@@ -14,6 +14,9 @@ bool arg_is(struct fl_bytes arg, const char *word);
 /* The argument as an integer; false: it isn't one and the error was replied. */
 bool arg_integer(struct call *call, struct fl_bytes arg, int64_t *out);
 
+/* The argument as the number of the one database, 0; false: it isn't, and the error was replied. */
+bool arg_database(struct call *call, struct fl_bytes arg);
+
 /* For "%.*s" with an argument's bytes: as much as an error may quote. */
 int arg_precision(struct fl_bytes arg);
 
