@@ -52,20 +52,21 @@ client_line(struct info_text *text, const struct conn *conn)
     if (kinds == 0) {
         kind[kinds++] = 'N';
     }
-    info_printf(
-        text,
-        "id=%" PRIu64 " addr=%s laddr=%s fd=%d name=%s age=%" PRIu64 " idle=%" PRIu64
-        " flags=%.*s db=0 sub=0 psub=0 ssub=0 multi=%d qbuf=%zu qbuf-free=%zu argv-mem=0"
-        " multi-mem=%zu rbs=0 rbp=0 obl=0 oll=0 omem=%zu tot-mem=%zu events=%s cmd=%s"
-        " user=default redir=-1 resp=%u lib-name=%s lib-ver=%s\n",
-        conn->id, peer, local, conn->sock.fd, conn->name != NULL ? conn->name : "",
-        (now - conn->created_ms) / CLOCK_MS_PER_S, (now - conn->active_ms) / CLOCK_MS_PER_S,
-        (int)kinds, kind, conn->txn.open ? (int)conn->txn.count : -1, waiting,
-        conn->in.cap - conn->in.len, conn->txn.bytes, pending,
-        sizeof(*conn) + conn->in.cap + conn->txn.bytes + pending, conn->sock.send_busy ? "rw" : "r",
-        conn->command_last < COMMANDS_COUNT ? command_by_id(conn->command_last)->name : "NULL",
-        conn->out.protocol, conn->lib_name != NULL ? conn->lib_name : "",
-        conn->lib_ver != NULL ? conn->lib_ver : "");
+    info_printf(text,
+                "id=%" PRIu64 " addr=%s laddr=%s fd=%d name=%s age=%" PRIu64 " idle=%" PRIu64
+                " flags=%.*s db=0 sub=0 psub=0 ssub=0 multi=%d qbuf=%zu qbuf-free=%zu argv-mem=0"
+                " multi-mem=%zu rbs=0 rbp=0 obl=0 oll=0 omem=%zu tot-mem=%zu events=%s cmd=%s"
+                " user=default redir=-1 resp=%u lib-name=%s lib-ver=%s\n",
+                conn->id, peer, local, conn->sock.fd, conn->name != NULL ? conn->name : "",
+                (now - conn->created_ms) / CLOCK_MS_PER_S, (now - conn->active_ms) / CLOCK_MS_PER_S,
+                (int)kinds, kind, conn->txn.open ? (int)conn->txn.count : -1, waiting,
+                conn->in.cap - conn->in.len, conn->txn.bytes, pending,
+                sizeof(*conn) + conn->in.cap + conn->txn.bytes + conn->txn.watches_bytes + pending,
+                conn->sock.send_busy ? "rw" : "r",
+                conn->command_last < COMMANDS_COUNT ? command_by_id(conn->command_last)->name
+                                                    : "NULL",
+                conn->out.protocol, conn->lib_name != NULL ? conn->lib_name : "",
+                conn->lib_ver != NULL ? conn->lib_ver : "");
 }
 
 static void

@@ -61,6 +61,7 @@ cmd_watch(struct call *call)
         }
     }
     resp_write_ok(call->out);
+    (void)conn_check_input_limit(call->conn, 0);
 }
 
 void

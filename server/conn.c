@@ -165,12 +165,12 @@ conn_check_input_limit(struct conn *conn, size_t more)
     if ((conn->flags & CONN_AUTHENTICATED) == 0 && limit > CONN_INPUT_UNAUTH_BYTES_MAX) {
         limit = CONN_INPUT_UNAUTH_BYTES_MAX;
     }
-    if (input_waiting(&conn->in) + conn->txn.bytes + more <= limit) {
+    if (input_waiting(&conn->in) + conn->txn.bytes + conn->txn.watches_bytes + more <= limit) {
         return true;
     }
     logger_write(&server->logger, LOGGER_WARNING,
                  "client %" PRIu64 " closed: more than %" PRIu64
-                 " bytes of unexecuted requests (client-query-buffer-limit)",
+                 " bytes of unexecuted requests and watched keys (client-query-buffer-limit)",
                  conn->id, limit);
     server->metrics.query_limit_closed++;
     conn_close(conn);

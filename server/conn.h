@@ -90,7 +90,7 @@ void conn_ended(struct conn *conn, int error);
 void conn_sent(struct conn *conn, size_t len, int error);
 void conn_released(struct conn *conn);
 
-/* Whether `more` bytes may wait beside what is received and queued by MULTI already. False: the
+/* Whether `more` bytes may wait beside what is received, queued by MULTI and watched already. False: the
  * connection was closed for it. */
 bool conn_check_input_limit(struct conn *conn, size_t more);
 

@@ -35,6 +35,7 @@ struct txn {
     size_t bytes; /* of memory that the queue takes */
     struct txn_command **commands;
     struct watch *watches; /* keys that this connection watches: watch.h */
+    size_t watches_bytes;  /* of memory that they take */
 };
 
 /* Owner: the caller, txn_command_destroy(). Takes over call->blob. NULL without memory. */

@@ -102,6 +102,7 @@ watch_add(struct watch_table *table, struct txn *txn, struct fl_bytes key, uint6
     memcpy(watch->key, key.ptr, key.len);
     *place = watch;
     txn->watches = watch;
+    txn->watches_bytes += sizeof(*watch) + key.len;
     table->count++;
     return FL_OK;
 }
@@ -128,6 +129,7 @@ watch_remove_all(struct watch_table *table, struct txn *txn)
         watch_unlink(table, watch);
         free(watch);
     }
+    txn->watches_bytes = 0;
     txn->watch_dirty = false;
 }
 

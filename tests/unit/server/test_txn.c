@@ -6,7 +6,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <cmocka.h>
 
 static void
@@ -154,6 +156,33 @@ watch_untouched_or_given_up_lets_exec_run(void **state)
 }
 
 static void
+watched_keys_over_the_input_limit_end_the_connection(void **state)
+{
+    enum { KEY_BYTES = 50000 };
+    static char request[KEY_BYTES + 64];
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 2, NULL);
+    h.server->options.query_buffer_limit = 1 << 20;
+    for (unsigned i = 0; i < 60; i++) {
+        const int len = snprintf(request, sizeof(request), "*2\r\n$5\r\nWATCH\r\n$%d\r\n%0*u\r\n",
+                                 KEY_BYTES, KEY_BYTES, i < 30 ? 0 : i);
+
+        if (send(h.clients[0], request, (size_t)len, MSG_NOSIGNAL) != len) {
+            break;
+        }
+        harness_turn(&h);
+        /* The same key again takes nothing. */
+        assert_int_equal(h.server->conns_count, i < 49 ? 2 : 1);
+    }
+    assert_int_equal(h.server->metrics.query_limit_closed, 1);
+    assert_int_equal(h.server->watches.count, 0);
+    assert_answer(&h, 1, "PING", "+PONG\r\n");
+    harness_deinit(&h);
+}
+
+static void
 cursor_commands_in_exec_see_what_it_wrote(void **state)
 {
     struct harness h;
@@ -187,6 +216,7 @@ main(void)
         cmocka_unit_test(watch_absent_key_set_and_deleted_again_ends_in_nil),
         cmocka_unit_test(watch_key_that_expires_ends_in_nil),
         cmocka_unit_test(watch_untouched_or_given_up_lets_exec_run),
+        cmocka_unit_test(watched_keys_over_the_input_limit_end_the_connection),
         cmocka_unit_test(cursor_commands_in_exec_see_what_it_wrote),
     };
 
