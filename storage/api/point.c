@@ -310,8 +310,10 @@ void
 fl_prefetch(struct fl_store *store, struct fl_key key)
 {
     const uint64_t hash = engine_hash(store->engine, key);
+    const uint32_t token = engine_enter(store->engine);
 
     engine_prefetch(store->engine, &hash, 1, INDEX_TO_BUCKET);
+    engine_exit(store->engine, token);
 }
 
 void

@@ -3,6 +3,19 @@
 
 #include <stdlib.h>
 
+/* While loading several threads account; later one at a time, who holds commit_lock: locked additions, four a put,
+ * would be a part of its time that shows. */
+static void
+add(const struct engine *engine, _Atomic(uint64_t) *account, uint64_t n)
+{
+    if (engine->loading) {
+        atomic_fetch_add_explicit(account, n, memory_order_relaxed);
+    } else {
+        atomic_store_explicit(account, atomic_load_explicit(account, memory_order_relaxed) + n,
+                              memory_order_relaxed);
+    }
+}
+
 static struct log_segment *
 segment_of_loc(const struct engine *engine, index_loc loc)
 {
@@ -18,10 +31,10 @@ engine_account_live(struct engine *engine, index_loc loc, const struct log_recor
     const uint64_t bytes = log_account_bytes(record);
 
     if (segment != NULL) {
-        atomic_fetch_add_explicit(&segment->live_bytes, bytes, memory_order_relaxed);
-        atomic_fetch_add_explicit(&engine->live_bytes, bytes, memory_order_relaxed);
+        add(engine, &segment->live_bytes, bytes);
+        add(engine, &engine->live_bytes, bytes);
         if (record->deadline_ms != 0) {
-            atomic_fetch_add_explicit(&engine->live_deadlines, 1, memory_order_relaxed);
+            add(engine, &engine->live_deadlines, 1);
         }
     }
 }
@@ -50,10 +63,13 @@ engine_account_dead(struct engine *engine, index_loc loc, const struct log_recor
     const uint64_t bytes = log_account_bytes(record);
 
     if (segment != NULL) {
-        atomic_fetch_sub_explicit(&segment->live_bytes, bytes, memory_order_relaxed);
-        atomic_fetch_sub_explicit(&engine->live_bytes, bytes, memory_order_relaxed);
+        add(engine, &segment->live_bytes, 0 - bytes);
+        add(engine, &engine->live_bytes, 0 - bytes);
         if (record->deadline_ms != 0) {
-            atomic_fetch_sub_explicit(&engine->live_deadlines, 1, memory_order_relaxed);
+            add(engine, &engine->live_deadlines, UINT64_C(0) - 1);
+        }
+        if (!engine->loading) {
+            log_dead_note(engine->log, loc & INDEX_LOC_OFF_MASK, record->bytes);
         }
     }
 }
@@ -91,7 +107,7 @@ engine_blob_created(struct engine *engine, uint32_t block)
 {
     const struct log_segment *segment = log_segment_of(engine->log, block);
 
-    atomic_fetch_add_explicit(&engine->live_bytes, atomic_load(&segment->live_bytes),
+    atomic_fetch_add_explicit(&engine->blob_bytes, atomic_load(&segment->live_bytes),
                               memory_order_relaxed);
 }
 
@@ -127,7 +143,7 @@ engine_blob_dead(struct engine *engine, uint32_t block)
 {
     const struct log_segment *segment = log_segment_of(engine->log, block);
 
-    atomic_fetch_sub_explicit(&engine->live_bytes, atomic_load(&segment->live_bytes),
+    atomic_fetch_sub_explicit(&engine->blob_bytes, atomic_load(&segment->live_bytes),
                               memory_order_relaxed);
     pthread_mutex_lock(&engine->dead_lock);
     if (engine->dead_blobs_count == engine->dead_blobs_cap) {

@@ -338,9 +338,15 @@ static fl_status
 clean_record(void *context, uint32_t block, uint64_t off, const struct log_record *record)
 {
     struct cleaning *c = context;
-    struct candidate *one = &c->group[c->group_count++];
 
     (void)block;
+    if (record->deadline_ms == 0 &&
+        (record->kind == LOG_KIND_PUT || record->kind == LOG_KIND_PUT_BLOB) &&
+        log_dead_noted(c->engine->log, off, record->bytes)) {
+        return FL_OK; /* it masks nothing, and no version names it */
+    }
+    struct candidate *one = &c->group[c->group_count++];
+
     one->record = *record;
     one->loc = engine_loc(off, record);
     one->hash = record->kind == LOG_KIND_RANGE_DELETE

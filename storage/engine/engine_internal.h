@@ -32,7 +32,8 @@ struct engine {
     pthread_mutex_t commit_lock;            /* what follows, and index writes */
     struct expiry expiry;
     uint64_t lsn_published;
-    _Atomic(uint64_t) live_bytes;
+    _Atomic(uint64_t) live_bytes;     /* log records that the index names; blobs not included */
+    _Atomic(uint64_t) blob_bytes;     /* blobs that somebody names */
     _Atomic(uint64_t) live_deadlines; /* records the index names that have one */
     _Atomic(uint64_t) expired_total;
     _Atomic(uint64_t) versions_bytes;

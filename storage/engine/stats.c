@@ -46,7 +46,7 @@ engine_stats(struct engine *engine, struct fl_stats *stats)
     stats->blocks_ahead = heap.blocks_ready;
     stats->put_path_waits_total = heap.takes_waited;
     stats->file_bytes = nosync_file_bytes(engine->map);
-    stats->live_bytes = atomic_load(&engine->live_bytes);
+    stats->live_bytes = atomic_load(&engine->live_bytes) + atomic_load(&engine->blob_bytes);
     stats->cleaner_copied_bytes_total = atomic_load(&engine->copied_bytes);
     stats->cleaner_freed_blocks_total = atomic_load(&engine->freed_blocks);
     stats->expired_total = atomic_load(&engine->expired_total);

@@ -83,6 +83,12 @@ log_create(struct heap *heap, struct log **out)
         log_destroy(log);
         return FL_FAIL(FL_NO_MEMORY, "states of %u segments", blocks_max);
     }
+    const fl_status status = log_dead_init(log);
+
+    if (status != FL_OK) {
+        log_destroy(log);
+        return status;
+    }
     *out = log;
     return FL_OK;
 }
@@ -99,6 +105,7 @@ log_destroy(struct log *log)
     if (log->segments != NULL) {
         munmap(log->segments, log->blocks_max * sizeof(log->segments[0]));
     }
+    log_dead_deinit(log);
     pthread_mutex_destroy(&log->chain_lock);
     free(log);
 }
@@ -137,6 +144,7 @@ log_segment_at(const struct log *log, uint64_t off, uint32_t *block)
 void
 log_segment_note(struct log *log, uint32_t block, uint32_t blocks, enum log_use use)
 {
+    log_dead_forget(log, block, blocks);
     for (uint32_t i = 0; i < blocks; i++) {
         struct log_segment *segment = &log->segments[block + i];
 

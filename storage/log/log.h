@@ -64,6 +64,12 @@ FL_NODISCARD fl_status log_decode(const struct log *log, uint64_t off, bool veri
                                   struct log_record *record);
 /* As log_decode() without CRC and without an error text; false if lengths or flags are impossible. */
 bool log_peek(const struct log *log, uint64_t off, struct log_record *record);
+/* Note that the index names the record of `bytes` at `off` no more, and ask whether that was noted: so that the cleaner
+ * need not look up most of what it meets. A note stands until the block is used again. It is at the first line that
+ * starts in the record, which no other record has; shorter ones may have none, then nothing is noted. Threads: one
+ * notes, any ask. */
+void log_dead_note(struct log *log, uint64_t off, size_t bytes);
+bool log_dead_noted(const struct log *log, uint64_t off, size_t bytes);
 /* What the record at `off` counts for in live_bytes. */
 uint64_t log_account_bytes(const struct log_record *record);
 

@@ -30,6 +30,7 @@ struct log {
     uint32_t blocks_max;
     uint32_t uuid_crc;
     struct log_segment *segments; /* blocks_max, reserved lazily */
+    _Atomic(uint64_t) *dead;      /* log_dead_note(): a bit a line of the file, reserved lazily */
     _Atomic(uint64_t) lsn_next;
     _Atomic(uint64_t) lsn_main;
     uint64_t lsn_copies;        /* lsn_main when the cleaner last began to judge; the cleaner's */
@@ -47,6 +48,10 @@ uint64_t log_tail_encode(const struct log *log, uint64_t nonce, unsigned word_of
 bool log_tail_decode(const struct log *log, const struct log_segment *segment, unsigned word_off,
                      uint64_t word, uint64_t *end);
 fl_status log_nonce_make(uint64_t *nonce);
+FL_NODISCARD fl_status log_dead_init(struct log *log);
+void log_dead_deinit(struct log *log);
+/* The blocks are used anew, or no more. */
+void log_dead_forget(struct log *log, uint32_t block, uint32_t blocks);
 void log_segment_note(struct log *log, uint32_t block, uint32_t blocks, enum log_use use);
 
 static inline uint64_t

@@ -294,9 +294,14 @@ segment_freed_is_used_again_and_its_frames_stay_gone(void **state)
     const uint32_t block = fixture_fill(&f, LOG_HEAD_MAIN);
     const uint32_t generation = log_segment_of(f.log, block)->generation;
 
+    const uint64_t last_line = (uint64_t)(block + 1) * BLOCK - 64;
+
     assert_false(log_segment_is_open(f.log, block));
+    log_dead_note(f.log, last_line, 64);
+    assert_true(log_dead_noted(f.log, last_line, 64));
     assert_int_equal(log_segment_free(f.log, &pm, block), FL_OK);
     log_segment_recycle(f.log, block);
+    assert_false(log_dead_noted(f.log, last_line, 64));
     fixture_put(&f, LOG_HEAD_CLEANER, "comes", "here");
     assert_int_equal(log_head_off(f.log, LOG_HEAD_CLEANER) / BLOCK, block);
     assert_true(log_segment_is_open(f.log, block));
@@ -452,6 +457,36 @@ segment_change_that_fails_midway_loses_nothing(void **state)
     }
 }
 
+static void
+dead_record_is_noted_for_itself_alone(void **state)
+{
+    enum { LINE = 64, APART = 8 * LINE };
+    static const size_t lengths[] = {1, 13, 63, 64, 65, 128, 190};
+    uint64_t base = 2 * BLOCK;
+    struct fixture f;
+
+    (void)state;
+    fixture_create(&f, PM_DIRECT);
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        for (uint64_t at = 0; at < 3 * LINE; at++, base += APART) {
+            const size_t bytes = lengths[i];
+            const uint64_t off = base + 3 * LINE + at;
+            const bool has_place = off % LINE == 0 || off % LINE + bytes > LINE;
+
+            assert_false(log_dead_noted(f.log, off, bytes));
+            log_dead_note(f.log, off, bytes);
+            assert_int_equal(log_dead_noted(f.log, off, bytes), has_place);
+            /* The neighbours on both sides, long and short. */
+            assert_false(log_dead_noted(f.log, off + bytes, bytes));
+            assert_false(log_dead_noted(f.log, off + bytes, 1));
+            assert_false(log_dead_noted(f.log, off - bytes, bytes));
+            assert_false(log_dead_noted(f.log, off - 1, 1));
+        }
+    }
+    assert_true(base < (uint64_t)BLOCKS_MAX * BLOCK);
+    fixture_destroy(&f);
+}
+
 int
 main(void)
 {
@@ -467,6 +502,7 @@ main(void)
         cmocka_unit_test(segment_freed_is_used_again_and_its_frames_stay_gone),
         cmocka_unit_test(segment_freed_is_gone_although_its_bytes_are_there),
         cmocka_unit_test(segment_free_marks_what_the_cleaner_copied),
+        cmocka_unit_test(dead_record_is_noted_for_itself_alone),
         cmocka_unit_test(heads_sealed_at_close_leave_nothing_torn),
         cmocka_unit_test(frame_without_room_changes_nothing),
         cmocka_unit_test(segment_change_that_fails_midway_loses_nothing),
