@@ -116,11 +116,24 @@ name_is_clean(struct fl_bytes name)
     return true;
 }
 
+static bool
+name_is_short(struct call *call, struct fl_bytes name)
+{
+    if (name.len > NAME_BYTES_MAX) {
+        reply_errorf(call, "ERR names of clients and libraries have at most %d bytes",
+                     NAME_BYTES_MAX);
+    }
+    return name.len <= NAME_BYTES_MAX;
+}
+
 bool
 name_set(struct call *call, char **place, struct fl_bytes name)
 {
     char *copy = NULL;
 
+    if (!name_is_short(call, name)) {
+        return false;
+    }
     if (name.len > 0) {
         copy = strndup(name.ptr, name.len);
         if (copy == NULL) {
@@ -196,7 +209,7 @@ hello_parse(struct call *call, struct hello *hello)
         reply_error(call, NAME_ERROR);
         return false;
     }
-    return true;
+    return !hello->named || name_is_short(call, hello->name);
 }
 
 void

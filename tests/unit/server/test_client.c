@@ -81,6 +81,31 @@ list_and_info_describe_the_clients(void **state)
 }
 
 static void
+name_longer_than_is_kept_is_refused_and_changes_nothing(void **state)
+{
+    static const char error[] = "-ERR names of clients and libraries have at most 1024 bytes\r\n";
+    char request[4096];
+    char name[1026];
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 1, "secret");
+    memset(name, 'n', 1025);
+    name[1025] = '\0';
+    snprintf(request, sizeof(request), "HELLO 3 AUTH default secret SETNAME %s\r\n", name);
+    harness_send_text(&h, 0, request);
+    assert_string_equal(harness_received(&h, 0), error);
+    assert_answer(&h, 0, "PING", "-NOAUTH Authentication required.\r\n");
+    assert_answer(&h, 0, "AUTH secret", "+OK\r\n");
+    snprintf(request, sizeof(request), "CLIENT SETNAME %s\r\nCLIENT SETINFO LIB-NAME %s\r\n",
+             name + 1, name);
+    harness_send_text(&h, 0, request);
+    snprintf(request, sizeof(request), "+OK\r\n%s", error);
+    assert_string_equal(harness_received(&h, 0), request);
+    harness_deinit(&h);
+}
+
+static void
 kill_closes_the_ones_meant(void **state)
 {
     struct harness h;
@@ -421,6 +446,7 @@ main(void)
         cmocka_unit_test(reply_off_and_skip_silence_what_they_say),
         cmocka_unit_test(pause_holds_writes_or_all_until_it_ends),
         cmocka_unit_test(list_and_info_describe_the_clients),
+        cmocka_unit_test(name_longer_than_is_kept_is_refused_and_changes_nothing),
         cmocka_unit_test(kill_closes_the_ones_meant),
         cmocka_unit_test(reader_that_stalls_is_not_executed_further),
         cmocka_unit_test(long_replies_in_a_pipeline_stay_below_the_hard_limit),
