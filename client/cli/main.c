@@ -4,6 +4,13 @@
 #include <stdio.h>
 #include <unistd.h>
 
+static bool
+is_prompt(const struct args *args)
+{
+    return args->mode == CLI_MODE_COMMANDS && args->argc == 0 && isatty(STDIN_FILENO) &&
+           isatty(STDOUT_FILENO);
+}
+
 static enum cli_exit
 run_mode(struct session *session)
 {
@@ -24,16 +31,15 @@ run_mode(struct session *session)
     if (session->args->argc > 0) {
         return mode_command(session);
     }
-    return isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) ? mode_prompt(session)
-                                                         : mode_script(session);
+    return is_prompt(session->args) ? mode_prompt(session) : mode_script(session);
 }
 
-/* The prompt can do without a server, and connects when there is a command to send. */
+/* Who sits at the prompt sees what went wrong: it can do without a server, and connects when there is a command to
+ * send. Anything else is not run on a connection that is not the one asked for. */
 static bool
-may_start_unconnected(const struct args *args)
+may_run(const struct args *args, enum session_result connected)
 {
-    return args->mode == CLI_MODE_COMMANDS && args->argc == 0 && isatty(STDIN_FILENO) &&
-           isatty(STDOUT_FILENO);
+    return connected == SESSION_OK || is_prompt(args);
 }
 
 int
@@ -41,7 +47,7 @@ main(int argc, char **argv)
 {
     struct args args;
     struct session session;
-    enum cli_exit result = CLI_EXIT_NO_CONNECTION;
+    enum cli_exit result;
 
     setlocale(LC_CTYPE, "");
     switch (args_parse(argc, argv, &args)) {
@@ -60,8 +66,12 @@ main(int argc, char **argv)
         fprintf(stderr, "faultline-cli: no memory\n");
         return CLI_EXIT_USAGE;
     }
-    if (session_connect(&session) || may_start_unconnected(&args)) {
+    const enum session_result connected = session_connect(&session);
+
+    if (may_run(&args, connected)) {
         result = run_mode(&session);
+    } else {
+        result = connected == SESSION_LOST ? CLI_EXIT_NO_CONNECTION : CLI_EXIT_ERROR_REPLY;
     }
     session_deinit(&session);
     /* A full disk or a closed pipe below stdout is noticed here at last. */

@@ -218,7 +218,7 @@ connect_again(struct prompt *prompt)
 {
     struct session *session = prompt->session;
 
-    if (session->client == NULL && !session_connect(session)) {
+    if (session->client == NULL && session_connect(session) == SESSION_LOST) {
         return false;
     }
     if (prompt->docs.commands_count == 0) {

@@ -127,19 +127,50 @@ introduce(struct session *session, size_t argc, const char *const *argv, const c
     return !refused;
 }
 
+static bool
+introduce_password(struct session *session)
+{
+    const char *const with_user[] = {"AUTH", session->user, session->password};
+    const char *const without[] = {"AUTH", session->password};
+
+    if (session->password == NULL) {
+        return true;
+    }
+    return introduce(session, session->user != NULL ? 3 : 2,
+                     session->user != NULL ? with_user : without, "AUTH failed: ");
+}
+
 /* Protocol 3 was asked for, or is only preferred (JSON output, which has maps then). */
-static void
+static bool
 introduce_protocol(struct session *session)
 {
     const char *const hello[] = {"HELLO", "3"};
     const bool preferred = session->protocol == 0 && session->args->format == OUTPUT_JSON;
 
-    if (session->protocol == 3 || preferred) {
-        introduce(session, 2, hello, preferred ? NULL : "HELLO 3 failed: ");
+    if (session->protocol != 3 && !preferred) {
+        return true;
     }
+    return introduce(session, 2, hello, preferred ? NULL : "HELLO 3 failed: ") || preferred;
 }
 
-bool
+static bool
+introduce_database(struct session *session)
+{
+    char number[24];
+    const char *const argv[] = {"SELECT", number};
+
+    if (session->database == 0) {
+        return true;
+    }
+    snprintf(number, sizeof(number), "%" PRId64, session->database);
+    if (introduce(session, 2, argv, "SELECT failed: ")) {
+        return true;
+    }
+    session->database = 0;
+    return false;
+}
+
+enum session_result
 session_connect(struct session *session)
 {
     const struct args *args = session->args;
@@ -155,26 +186,16 @@ session_connect(struct session *session)
     session->client = NULL;
     if (fl_client_connect(&options, &session->client) != FL_OK) {
         fprintf(stderr, "faultline-cli: %s\n", session_why());
-        return false;
+        return SESSION_LOST;
     }
-    if (session->password != NULL) {
-        const char *const with_user[] = {"AUTH", session->user, session->password};
-        const char *const without[] = {"AUTH", session->password};
+    bool granted = introduce_password(session);
 
-        introduce(session, session->user != NULL ? 3 : 2,
-                  session->user != NULL ? with_user : without, "AUTH failed: ");
+    granted &= introduce_protocol(session);
+    granted &= introduce_database(session);
+    if (session->client == NULL) {
+        return SESSION_LOST;
     }
-    introduce_protocol(session);
-    if (session->database != 0) {
-        char number[24];
-        const char *const argv[] = {"SELECT", number};
-
-        snprintf(number, sizeof(number), "%" PRId64, session->database);
-        if (!introduce(session, 2, argv, "SELECT failed: ")) {
-            session->database = 0;
-        }
-    }
-    return session->client != NULL;
+    return granted ? SESSION_OK : SESSION_ERROR_REPLY;
 }
 
 /* ---- what commands change ---- */

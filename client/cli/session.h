@@ -39,10 +39,10 @@ enum session_result {
 bool session_init(struct session *session, const struct args *args);
 void session_deinit(struct session *session);
 
-/* Connect, authenticate, choose protocol and database. What fails behind the connection itself is a
- * warning: the server says again what it thinks of each command. False, with the reason printed, if
- * there is no connection. */
-bool session_connect(struct session *session);
+/* Connect, authenticate, choose protocol and database.
+ * SESSION_OK; SESSION_ERROR_REPLY: there is a connection, but not as it was asked for; SESSION_LOST: there is none. The
+ * reason was printed. */
+enum session_result session_connect(struct session *session);
 
 /* Run a command and print its replies to stdout. SUBSCRIBE and MONITOR print until the end. */
 enum session_result session_run(struct session *session, size_t argc, const char *const *argv,

@@ -202,14 +202,23 @@ silenced_replies_are_not_waited_for(void **state)
 }
 
 static void
-database_that_is_not_there_is_a_warning(void **state)
+connection_other_than_asked_for_runs_nothing(void **state)
 {
     struct run run;
 
     (void)state;
-    CLI(&run, "-n", "99999", "ECHO", "x");
+    CLI(&run, "-n", "99999", "SET", "elsewhere", "x");
     assert_non_null(strstr(run.err, "SELECT failed: ERR"));
-    expect(&run, 0, "x\n");
+    expect(&run, 1, "");
+    CLI(&run, "-n", "99999", "--scan");
+    expect(&run, 1, "");
+    cli_at(&run, &fixture.server, "SET elsewhere x\n", 16, "-n", "99999", NULL);
+    expect(&run, 1, "");
+    CLI(&run, "EXISTS", "elsewhere");
+    expect(&run, 0, "0\n");
+    /* 3 was only preferred: it is no failure if there is none. */
+    CLI(&run, "--json", "ECHO", "x");
+    expect(&run, 0, "\"x\"\n");
 }
 
 static void
@@ -241,7 +250,7 @@ password_is_taken_from_flag_or_environment(void **state)
     expect(&run, 0, "x\n");
     cli_at(&run, &fixture.locked, "", 0, "-a", "wrong", "GET", "k", NULL);
     assert_non_null(strstr(run.err, "AUTH failed: WRONGPASS"));
-    expect(&run, 1, noauth);
+    expect(&run, 1, "");
     setenv("FAULTLINE_AUTH", PASSWORD, 1);
     cli_at(&run, &fixture.locked, "", 0, "--json", "HELLO", NULL);
     unsetenv("FAULTLINE_AUTH");
@@ -467,7 +476,7 @@ main(int argc, char **argv)
         cmocka_unit_test(last_argument_comes_from_stdin_whatever_it_is),
         cmocka_unit_test(script_runs_line_by_line),
         cmocka_unit_test(silenced_replies_are_not_waited_for),
-        cmocka_unit_test(database_that_is_not_there_is_a_warning),
+        cmocka_unit_test(connection_other_than_asked_for_runs_nothing),
         cmocka_unit_test(unix_socket_serves_as_well),
         cmocka_unit_test(password_is_taken_from_flag_or_environment),
         cmocka_unit_test(scan_lists_every_key_once),
