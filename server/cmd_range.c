@@ -80,18 +80,19 @@ reply_pair(struct call *call, struct key_iter *iter, bool keys_only)
         return true;
     }
     fl_status status = key_iter_view(iter, &view);
+    const bool is_short = status == FL_OK && view.value.len < RESP_REFERENCE_BYTES_MIN;
 
+    if (status == FL_OK && !is_short) {
+        /* A view of its own, so that the reply can refer to a big value instead of copying it. */
+        status = call_get(call, key, &view);
+    }
     if (status == FL_NOT_FOUND) {
         return false;
     }
     resp_write_bulk(call->out, key.ptr, key.len);
-    if (status == FL_OK && view.value.len < RESP_REFERENCE_BYTES_MIN) {
+    if (is_short) {
         resp_write_bulk(call->out, view.value.ptr, view.value.len);
-        return true;
-    }
-    /* A view of its own, so that the reply can refer to a big value instead of copying it. */
-    status = status == FL_OK ? call_get(call, key, &view) : status;
-    if (status == FL_OK) {
+    } else if (status == FL_OK) {
         reply_view(call, &view);
     } else {
         call_fail(call, status);

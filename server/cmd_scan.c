@@ -132,14 +132,14 @@ parse_options(struct call *call, struct scan_options *options)
     return true;
 }
 
-/* FL_NOT_FOUND: the key is gone, or of another type. */
+/* FL_NOT_FOUND: the key is gone, or of another type. Its value, which may be long, is not read for that. */
 static fl_status
-type_fits(struct key_iter *iter, struct fl_bytes type)
+type_fits(struct call *call, struct fl_bytes key, struct fl_bytes type)
 {
-    struct fl_view view;
-    const fl_status status = key_iter_view(iter, &view);
+    struct fl_info info;
+    const fl_status status = call_get_info(call, key, &info);
 
-    if (status == FL_OK && !arg_is(type, type_name(view.type))) {
+    if (status == FL_OK && !arg_is(type, type_name(info.type))) {
         return FL_NOT_FOUND;
     }
     return status;
@@ -158,7 +158,7 @@ scan_page(struct call *call, struct key_iter *iter, const struct scan_options *o
         bool wanted = filter_takes(filter, key);
 
         if (wanted && options->type.ptr != NULL) {
-            const fl_status fits = type_fits(iter, options->type);
+            const fl_status fits = type_fits(call, key, options->type);
 
             if (fits != FL_OK && fits != FL_NOT_FOUND) {
                 return fits;
