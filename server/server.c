@@ -42,11 +42,46 @@ server_stop(struct server *server)
     }
 }
 
+/* A descriptor for each client and some more: as many as the system allows. */
+static void
+raise_files_limit(struct server *server)
+{
+    struct rlimit limit;
+    const rlim_t wanted = (rlim_t)server->options.maxclients + FILES_BESIDE_CLIENTS;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) {
+        return;
+    }
+    const rlim_t before = limit.rlim_cur;
+
+    limit.rlim_cur = wanted;
+    if (limit.rlim_max < wanted) {
+        limit.rlim_max = wanted;
+    }
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        return;
+    }
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        limit.rlim_cur = before;
+    }
+    if (limit.rlim_cur < wanted) {
+        server->options.maxclients = limit.rlim_cur > (rlim_t)FILES_BESIDE_CLIENTS * 2
+                                         ? limit.rlim_cur - FILES_BESIDE_CLIENTS
+                                         : 32;
+        logger_write(
+            &server->logger, LOGGER_WARNING, "maxclients is %llu: the limit of open files is %llu",
+            (unsigned long long)server->options.maxclients, (unsigned long long)limit.rlim_cur);
+    }
+}
+
 void
 server_options_changed(struct server *server)
 {
     const struct options *options = &server->options;
 
+    raise_files_limit(server);
     logger_level_set(&server->logger, (enum logger_level)options->log_level);
     listener_options_changed(server);
     for (struct conn *conn = server->conns; conn != NULL; conn = conn->next) {
@@ -335,40 +370,6 @@ server_run(struct server *server)
 }
 
 /* ---- beginning ---- */
-
-/* A descriptor for each client and some more: as many as the system allows. */
-static void
-raise_files_limit(struct server *server)
-{
-    struct rlimit limit;
-    const rlim_t wanted = (rlim_t)server->options.maxclients + FILES_BESIDE_CLIENTS;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) {
-        return;
-    }
-    const rlim_t before = limit.rlim_cur;
-
-    limit.rlim_cur = wanted;
-    if (limit.rlim_max < wanted) {
-        limit.rlim_max = wanted;
-    }
-    if (setrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        return;
-    }
-    getrlimit(RLIMIT_NOFILE, &limit);
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
-        limit.rlim_cur = before;
-    }
-    if (limit.rlim_cur < wanted) {
-        server->options.maxclients = limit.rlim_cur > (rlim_t)FILES_BESIDE_CLIENTS * 2
-                                         ? limit.rlim_cur - FILES_BESIDE_CLIENTS
-                                         : 32;
-        logger_write(
-            &server->logger, LOGGER_WARNING, "maxclients is %llu: the limit of open files is %llu",
-            (unsigned long long)server->options.maxclients, (unsigned long long)limit.rlim_cur);
-    }
-}
 
 static void
 make_run_id(struct server *server)
