@@ -2,24 +2,63 @@
 
 #include "base/fail.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
-/* The table is a ring: number n has slot n modulo its size, so that the oldest is the one that a
- * new number evicts. The numbers begin at a random place: one of an earlier run is unknown. */
+/* A number names its slot: it is that modulo the table's size, so that each slot has numbers of its own. They begin at a
+ * random place: one of an earlier run is unknown. */
 struct slot {
-    uint64_t id; /* 0: free */
+    struct slot *prev;
+    struct slot *next;
+    uint64_t id; /* of the last number given out; before the first one nobody knows it */
+    bool live;   /* in the queue of those that nobody has gone on from */
     size_t cap;
     size_t len;
     unsigned char *key;
 };
 
+/* The oldest first. */
+struct queue {
+    struct slot *first;
+    struct slot *last;
+};
+
 struct scan_cursors {
-    uint64_t next_id;
     size_t count;
+    struct queue live;
+    struct queue spent; /* gone on from, or never used: these are given away first */
     struct slot slots[];
 };
+
+static void
+queue_add(struct queue *queue, struct slot *slot)
+{
+    slot->prev = queue->last;
+    slot->next = NULL;
+    if (queue->last != NULL) {
+        queue->last->next = slot;
+    } else {
+        queue->first = slot;
+    }
+    queue->last = slot;
+}
+
+static void
+queue_remove(struct queue *queue, struct slot *slot)
+{
+    if (slot->prev != NULL) {
+        slot->prev->next = slot->next;
+    } else {
+        queue->first = slot->next;
+    }
+    if (slot->next != NULL) {
+        slot->next->prev = slot->prev;
+    } else {
+        queue->last = slot->prev;
+    }
+}
 
 fl_status
 scan_cursors_create(size_t cursors_max, struct scan_cursors **out)
@@ -35,7 +74,10 @@ scan_cursors_create(size_t cursors_max, struct scan_cursors **out)
         start = (uint32_t)(uintptr_t)cursors;
     }
     cursors->count = cursors_max;
-    cursors->next_id = (uint64_t)start + 1;
+    for (size_t i = 0; i < cursors_max; i++) {
+        cursors->slots[i].id = ((uint64_t)start + 1) * cursors_max + i;
+        queue_add(&cursors->spent, &cursors->slots[i]);
+    }
     *out = cursors;
     return FL_OK;
 }
@@ -54,7 +96,8 @@ scan_cursors_destroy(struct scan_cursors *cursors)
 fl_status
 scan_cursors_put(struct scan_cursors *cursors, struct fl_bytes next, uint64_t *id)
 {
-    struct slot *slot = &cursors->slots[cursors->next_id % cursors->count];
+    struct queue *const queue = cursors->spent.first != NULL ? &cursors->spent : &cursors->live;
+    struct slot *const slot = queue->first;
 
     if (slot->cap < next.len) {
         unsigned char *key = realloc(slot->key, next.len);
@@ -69,19 +112,27 @@ scan_cursors_put(struct scan_cursors *cursors, struct fl_bytes next, uint64_t *i
         memcpy(slot->key, next.ptr, next.len);
     }
     slot->len = next.len;
-    slot->id = cursors->next_id++;
+    slot->id += cursors->count;
     *id = slot->id;
+    queue_remove(queue, slot);
+    queue_add(&cursors->live, slot);
+    slot->live = true;
     return FL_OK;
 }
 
 fl_status
 scan_cursors_get(struct scan_cursors *cursors, uint64_t id, struct fl_bytes *next)
 {
-    const struct slot *slot = &cursors->slots[id % cursors->count];
+    struct slot *slot = &cursors->slots[id % cursors->count];
 
-    if (id == 0 || slot->id != id) {
+    if (slot->id != id || slot->key == NULL) {
         return FL_FAIL(FL_NOT_FOUND, "cursor %llu is unknown or was given up",
                        (unsigned long long)id);
+    }
+    if (slot->live) {
+        slot->live = false;
+        queue_remove(&cursors->live, slot);
+        queue_add(&cursors->spent, slot);
     }
     *next = fl_bytes(slot->key, slot->len);
     return FL_OK;

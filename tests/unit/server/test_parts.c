@@ -51,6 +51,30 @@ scan_cursor_is_kept_until_evicted(void **state)
     scan_cursors_destroy(cursors);
 }
 
+static void
+scan_cursor_of_a_slow_client_outlasts_fast_ones(void **state)
+{
+    struct scan_cursors *cursors;
+    struct fl_bytes next;
+    uint64_t slow;
+    uint64_t fast[2] = {0, 0};
+
+    (void)state;
+    assert_int_equal(scan_cursors_create(4, &cursors), FL_OK);
+    assert_int_equal(scan_cursors_put(cursors, text("slow"), &slow), FL_OK);
+    for (unsigned i = 0; i < 100; i++) {
+        uint64_t *id = &fast[i % 2];
+
+        if (*id != 0) {
+            assert_int_equal(scan_cursors_get(cursors, *id, &next), FL_OK);
+        }
+        assert_int_equal(scan_cursors_put(cursors, text("fast"), id), FL_OK);
+    }
+    assert_int_equal(scan_cursors_get(cursors, slow, &next), FL_OK);
+    assert_int_equal(key_compare(next, text("slow")), 0);
+    scan_cursors_destroy(cursors);
+}
+
 enum { WATCHERS = 8, WATCH_KEYS = 300 };
 
 static void
@@ -170,6 +194,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scan_cursor_is_kept_until_evicted),
+        cmocka_unit_test(scan_cursor_of_a_slow_client_outlasts_fast_ones),
         cmocka_unit_test(watch_random_touches_reach_the_watchers_and_nobody_else),
         cmocka_unit_test(exec_keys_are_sorted_and_unique),
         cmocka_unit_test(input_kept_and_consumed_in_pieces_is_the_same_bytes),
