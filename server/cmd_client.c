@@ -89,8 +89,8 @@ compare_ids(const void *a, const void *b)
     return (*left > *right) - (*left < *right);
 }
 
-/* The numbers of LIST ID (any, as in Redis: nobody has one below 1), sorted: there may be a million of them, and as many connections as the system
- * allows. NULL: an error was replied. Owner: the caller, free(). */
+/* The numbers of LIST ID (any, as in Redis: nobody has one below 1), sorted: there may be a million of them, and as
+ * many connections as the system allows. NULL: an error was replied. Owner: the caller, free(). */
 static uint64_t *
 list_ids(struct call *call)
 {
