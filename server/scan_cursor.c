@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* A number names its slot: it is that modulo the table's size, so that each slot has numbers of its own. They begin at a
- * random place: one of an earlier run is unknown. */
+/* A number names its slot: it is that modulo the table's size, so that each slot has numbers of its own. They begin
+ * at a random place: one of an earlier run is unknown. */
 struct slot {
     struct slot *prev;
     struct slot *next;
