@@ -88,7 +88,7 @@ static fl_status
 load(struct engine *engine, const struct engine_options *options)
 {
     uint64_t damaged = 0;
-    const struct log_load how = {options->report, engine->salvage, !engine->read_only, &damaged};
+    const struct log_load how = {options->report, engine->salvage, &damaged};
 
     atomic_store(&engine->clock_floor_ms, heap_clock_get(engine->heap));
     pm_init(&engine->keeper_pm, heap_media(engine->heap));
@@ -97,6 +97,9 @@ load(struct engine *engine, const struct engine_options *options)
     engine->lost_ranges = damaged;
     if (status == FL_OK) {
         status = engine_load(engine, options->report);
+    }
+    if (status == FL_OK && !engine->read_only) {
+        status = log_load_finish(engine->log);
     }
     return status == FL_OK && !engine->read_only ? heap_open_finish(engine->heap) : status;
 }

@@ -92,6 +92,13 @@ engine_verify(struct engine *engine, const struct heap_report *report)
 
         if (segment->use == LOG_USE_BLOB && atomic_load(&segment->refs) > 0) {
             blobs += atomic_load(&segment->live_bytes);
+            if (segment->adopted) {
+                heap_report_finding(report, "table-word",
+                                    heap_block_off(heap_geometry(engine->heap), block), 0,
+                                    "block %u holds a value that the segment table does not know; "
+                                    "run faultline-check --repair",
+                                    block);
+            }
         }
     }
     if (live + blobs != account && engine->lost_ranges == 0) {

@@ -13,7 +13,6 @@
 struct loading {
     struct log *log;
     const struct log_load *load;
-    struct pm pm;
     uint32_t total; /* blocks in the file */
     uint64_t damaged;
     uint64_t first_off;
@@ -55,9 +54,9 @@ word_lost(struct heap_entry entry)
     return entry.damaged || (entry.state == HEAP_FREE && entry.generation == 0);
 }
 
-/* How many blocks behind `block` carry its generation as continuations; for salvage also those the table lost. */
+/* How many blocks behind `block` carry its generation as continuations; `lost`: or were lost by the table. */
 static uint32_t
-continuations(const struct loading *l, uint32_t block, uint32_t generation)
+continuations(const struct loading *l, uint32_t block, uint32_t generation, bool lost)
 {
     uint32_t n = 0;
 
@@ -65,7 +64,7 @@ continuations(const struct loading *l, uint32_t block, uint32_t generation)
         const struct heap_entry entry = heap_entry_get(l->log->heap, block + 1 + n);
 
         if ((entry.state != HEAP_CONT || entry.generation != generation) &&
-            !(l->load->salvage && word_lost(entry))) {
+            !(lost && word_lost(entry))) {
             break;
         }
         n++;
@@ -120,7 +119,7 @@ header_of_note(const struct loading *l, uint32_t block, struct heap_entry entry)
         .nonce = note.nonce,
         .base_lsn = note.base_lsn,
         .generation = entry.generation,
-        .blocks = 1 + continuations(l, block, entry.generation),
+        .blocks = 1 + continuations(l, block, entry.generation, true),
         .head = entry.head,
     };
 }
@@ -131,7 +130,7 @@ segment_load(struct loading *l, uint32_t block, struct header header, bool blob)
 {
     struct log *log = l->log;
 
-    if (header.blocks - 1 > continuations(l, block, header.generation)) {
+    if (header.blocks - 1 > continuations(l, block, header.generation, l->load->salvage)) {
         return false;
     }
     struct log_segment *segment = &log->segments[block];
@@ -153,27 +152,14 @@ segment_load(struct loading *l, uint32_t block, struct header header, bool blob)
     return true;
 }
 
-/* Give back what a crash left behind: owned in the table, but never led to. */
-static fl_status
+/* What a crash left behind: owned in the table, but never led to. log_load_finish() gives it back. */
+static void
 drop(struct loading *l, uint32_t block, uint32_t blocks)
 {
     log_segment_note(l->log, block, blocks, LOG_USE_NONE);
-    if (!l->load->write) {
-        return FL_OK;
-    }
     for (uint32_t i = 0; i < blocks; i++) {
-        fl_status status = heap_disown_nofence(l->log->heap, &l->pm, block + i, 1);
-
-        if (status == FL_OK) {
-            /* order: free in the table before reuse; and the first block before those behind. */
-            status = pm_drain(&l->pm);
-        }
-        if (status != FL_OK) {
-            return status;
-        }
-        heap_recycle(l->log->heap, block + i, 1);
+        l->log->segments[block + i].dropped = true;
     }
-    return FL_OK;
 }
 
 /* The copy in the table is only wanted if the header is lost, so that damage to it is no reason to refuse the store. */
@@ -207,10 +193,15 @@ owned_load(struct loading *l, uint32_t block, struct heap_entry entry)
         if (l->load->salvage) {
             (void)segment_load(l, block, header_of_note(l, block, entry), blob);
         }
-    } else if (!segment_load(l, block, header_read(l, block), blob)) {
+        return;
+    }
+    const struct header header = header_read(l, block);
+
+    if (header.blocks - 1 > continuations(l, block, header.generation, false)) {
         damage(l, "segment-blocks", off_of(l, block), sizeof(struct log_header_media),
                "the table does not know all blocks of the segment at block %u", block);
-    } else {
+    }
+    if (segment_load(l, block, header, blob)) {
         note_check(l, block);
     }
 }
@@ -234,8 +225,8 @@ unowned_load(struct loading *l, uint32_t block, struct heap_entry entry)
         damage(l, "table-word", off_of(l, block), sizeof(struct log_header_media),
                "block %u holds a segment of the log that the segment table does not know", block);
     }
-    if (l->load->salvage) {
-        (void)segment_load(l, block, header_read(l, block), blob);
+    if (l->load->salvage && segment_load(l, block, header_read(l, block), blob)) {
+        log->segments[block].adopted = !entry.damaged;
     }
 }
 
@@ -332,7 +323,7 @@ link_check(struct loading *l, uint32_t block)
 }
 
 /* A segment that its living predecessor doesn't lead to: a change cut short, which has no frames yet. */
-static fl_status
+static void
 orphan_check(struct loading *l, uint32_t block)
 {
     struct log *log = l->log;
@@ -343,44 +334,38 @@ orphan_check(struct loading *l, uint32_t block)
     const uint32_t prev = bytes_get_le32(header->prev_block);
 
     if (!header_valid(l, block, LOG_MAGIC_LOG)) {
-        return FL_OK; /* salvaged without it */
+        return; /* salvaged without it */
     }
     if (prev < 2 || prev >= l->total || log->segments[prev].use != LOG_USE_LOG ||
         log->segments[prev].generation != bytes_get_le32(header->prev_generation)) {
-        return FL_OK;
+        return;
     }
     const uint64_t link = word_at(l, prev, LOG_LINK_OFF);
 
     if (link == (block | (uint64_t)segment->generation << 32)) {
-        return FL_OK;
+        return;
     }
     if (!zeros(log->media->base + off + LOG_SEAL_OFF,
                log_segment_bytes(log, segment) - LOG_SEAL_OFF)) {
         damage(l, "link-missing", off_of(l, prev) + LOG_LINK_OFF, sizeof(link),
                "the segment at block %u has frames, but block %u before it does not lead to it",
                block, prev);
-        return FL_OK;
+        return;
     }
-    return drop(l, block, segment->blocks);
+    drop(l, block, segment->blocks);
 }
 
 /* Blocks marked as the inside of a segment that isn't there. */
-static fl_status
+static void
 continuations_check(struct loading *l)
 {
     for (uint32_t block = 2; block < l->total; block++) {
         const struct heap_entry entry = heap_entry_get(l->log->heap, block);
 
-        if (entry.state == HEAP_CONT && l->log->segments[block].use != LOG_USE_CONT &&
-            l->damaged == 0) {
-            const fl_status status = drop(l, block, 1);
-
-            if (status != FL_OK) {
-                return status;
-            }
+        if (entry.state == HEAP_CONT && l->log->segments[block].use != LOG_USE_CONT) {
+            drop(l, block, 1);
         }
     }
-    return FL_OK;
 }
 
 /* Each head goes on behind its newest segment; only that one may be open. */
@@ -428,20 +413,17 @@ log_load(struct log *log, const struct log_load *load)
     l->log = log;
     l->load = load;
     l->total = heap_blocks_total(log->heap);
-    pm_init(&l->pm, log->media);
     l->damaged = heap_damage(log->heap, &l->first_off, &text);
     snprintf(l->first_text, sizeof(l->first_text), "%s", text);
-    fl_status status = FL_OK;
-
     headers_load(l);
     for (uint32_t block = 2; block < l->total; block++) {
         if (log->segments[block].use == LOG_USE_LOG) {
             seal_load(l, block);
         }
     }
-    for (uint32_t block = 2; block < l->total && status == FL_OK; block++) {
+    for (uint32_t block = 2; block < l->total; block++) {
         if (log->segments[block].use == LOG_USE_LOG) {
-            status = orphan_check(l, block);
+            orphan_check(l, block);
         }
     }
     for (uint32_t block = 2; block < l->total; block++) {
@@ -449,15 +431,41 @@ log_load(struct log *log, const struct log_load *load)
             link_check(l, block);
         }
     }
-    if (status == FL_OK) {
-        status = continuations_check(l);
-    }
+    continuations_check(l);
     heads_load(l);
     *load->damaged = l->damaged;
-    if (status == FL_OK && l->damaged > 0 && !load->salvage) {
-        status = FL_FAIL(FL_CORRUPT, "at file offset %" PRIu64 ": %s; run faultline-check --repair",
-                         l->first_off, l->first_text);
-    }
+    const fl_status status =
+        l->damaged == 0 || load->salvage
+            ? FL_OK
+            : FL_FAIL(FL_CORRUPT, "at file offset %" PRIu64 ": %s; run faultline-check --repair",
+                      l->first_off, l->first_text);
+
     free(l);
     return status;
+}
+
+fl_status
+log_load_finish(struct log *log)
+{
+    const uint32_t total = heap_blocks_total(log->heap);
+    struct pm pm;
+
+    pm_init(&pm, log->media);
+    for (uint32_t block = 2; block < total; block++) {
+        if (!log->segments[block].dropped) {
+            continue;
+        }
+        fl_status status = heap_disown_nofence(log->heap, &pm, block, 1);
+
+        if (status == FL_OK) {
+            /* order: free in the table before reuse; and the first block before those behind. */
+            status = pm_drain(&pm);
+        }
+        if (status != FL_OK) {
+            return status;
+        }
+        log->segments[block].dropped = false;
+        heap_recycle(log->heap, block, 1);
+    }
+    return FL_OK;
 }

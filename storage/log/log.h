@@ -46,6 +46,8 @@ struct log_segment {
     _Atomic(uint64_t) mask_lsn_max; /* the highest LSN of those masks */
     bool blocked; /* the cleaner leaves it alone: damaged, or a pin holds an older version in it */
     bool freeing; /* free in the table; readers are waited for */
+    bool dropped; /* NONE: a crash left it owned, and log_load_finish() gives it back */
+    bool adopted; /* salvage: taken by its header, the table being silent; a value that nobody names: a crash */
 };
 
 struct log;
@@ -153,16 +155,18 @@ FL_NODISCARD fl_status log_segment_scan(const struct log *log, uint32_t block,
                                         const struct log_scan *scan,
                                         struct log_scan_result *result);
 
-/* Read every segment header the table names, check links and ownership; drop what an interrupted segment change, blob
- * or free left behind (`write`: also on media). FL_CORRUPT unless `salvage`, which also takes segments by their header
+/* Read every segment header the table names, check links and ownership; leave out what an interrupted segment change,
+ * blob or free left behind. Writes nothing. FL_CORRUPT unless `salvage`, which also takes segments by their header
  * alone where the table's word is lost. */
 struct log_load {
     const struct heap_report *report;
     bool salvage;
-    bool write;
     uint64_t *damaged; /* count of findings */
 };
 FL_NODISCARD fl_status log_load(struct log *log, const struct log_load *load);
+/* For writing, once all of the file was found undamaged: give back on media what was left out. What looks like a crash's
+ * remains here may be a value whose first word was lost, and only its record, met by the scan, tells. FL_IO. */
+FL_NODISCARD fl_status log_load_finish(struct log *log);
 
 /* After the scan of all: seal, at `end`, a segment that was found open (`write`). */
 FL_NODISCARD fl_status log_seal(struct log *log, uint32_t block, uint64_t end, bool write);

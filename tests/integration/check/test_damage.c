@@ -217,6 +217,64 @@ compare_salvaged(struct subject *s, struct fl_store *store, struct harm harm)
 }
 
 static void
+count_finding(void *context, const char *rule, uint64_t off, uint64_t len, const char *text)
+{
+    unsigned *findings = context;
+
+    (void)rule;
+    (void)off;
+    (void)len;
+    (void)text;
+    ++*findings;
+}
+
+/* What refuses to open isn't clean to a check. */
+static void
+check_is_told(struct subject *s, struct harm harm)
+{
+    unsigned findings = 0;
+    const struct heap_report report = {&findings, count_finding};
+    struct fl_options options;
+    struct engine *engine = NULL;
+
+    contents_options(&s->contents, &options);
+    const struct engine_options engine_options = {&options, &report, true, true};
+
+    if (engine_open(mem_map_open(s->mem), &engine_options, &engine) == FL_OK) {
+        assert_int_equal(engine_verify(engine, &report), FL_OK);
+        assert_int_equal(engine_close(engine), FL_OK);
+        if (findings == 0) {
+            fail_msg("%s at %llu, %llu bytes: refused, and a check finds nothing", harm.what,
+                     (unsigned long long)harm.off, (unsigned long long)harm.len);
+        }
+    }
+}
+
+/* Open for writing. One that refuses has changed nothing: neither a byte nor what a punch would take. */
+static fl_status
+open_for_writing(struct subject *s, struct harm harm, struct fl_store **store)
+{
+    const uint64_t punches = mem_map_calls(s->mem, MEM_MAP_CALL_PUNCH);
+    uint64_t len = 0;
+    uint64_t len_after = 0;
+    uint8_t *before = mem_map_copy(s->mem, &len);
+    const fl_status status = open_image(s, 0, store);
+
+    if (status != FL_OK) {
+        uint8_t *after = mem_map_copy(s->mem, &len_after);
+
+        if (len_after != len || memcmp(before, after, len) != 0 ||
+            mem_map_calls(s->mem, MEM_MAP_CALL_PUNCH) != punches) {
+            fail_msg("%s at %llu, %llu bytes: refused, and the file is another", harm.what,
+                     (unsigned long long)harm.off, (unsigned long long)harm.len);
+        }
+        free(after);
+    }
+    free(before);
+    return status;
+}
+
+static void
 check_refusal(struct subject *s, fl_status status, struct harm harm)
 {
     s->refused++;
@@ -249,9 +307,10 @@ check_opens(struct subject *s, struct harm harm)
     } else {
         check_refusal(s, status, harm);
     }
-    status = open_image(s, 0, &store);
+    status = open_for_writing(s, harm, &store);
     if (status != FL_OK) {
         check_refusal(s, status, harm);
+        check_is_told(s, harm);
         return;
     }
     compare_served(s, store, harm, "read-write");
@@ -273,6 +332,19 @@ check_zeroed(struct subject *s, uint64_t unit, uint64_t every)
 
         mem_map_load(s->mem, s->image, s->len);
         memset(bytes + harm.off, 0, unit);
+        check_opens(s, harm);
+    }
+}
+
+/* Each word of the table, as if its block had never been used. */
+static void
+check_words_zeroed(struct subject *s)
+{
+    for (uint64_t n = 0; n * PAGE < s->len; n++) {
+        const struct harm harm = {PAGE + n * 32, 8, "table word zeroed"};
+
+        mem_map_load(s->mem, s->image, s->len);
+        memset(mem_map_bytes(s->mem) + harm.off, 0, harm.len);
         check_opens(s, harm);
     }
 }
@@ -312,6 +384,7 @@ check_all(struct subject *s, unsigned parts, bool closed)
     check_zeroed(s, LINE, thorough ? 1 : 9);
     check_zeroed(s, SECTOR, thorough ? 1 : 3);
     check_zeroed(s, PAGE, 1);
+    check_words_zeroed(s);
     check_flipped(s, thorough ? 10000 : 300);
     check_cut(s);
     print_message("%llu bytes, %llu opens, %llu refused\n", (unsigned long long)s->len,

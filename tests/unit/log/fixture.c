@@ -124,8 +124,7 @@ fixture_reopen(struct fixture *f, enum fixture_open how)
 {
     const struct heap_options heap_options = {.report = &f->report,
                                               .read_only = how != FIXTURE_WRITE};
-    const struct log_load load = {&f->report, how == FIXTURE_SALVAGE, how == FIXTURE_WRITE,
-                                  &f->damaged};
+    const struct log_load load = {&f->report, how == FIXTURE_SALVAGE, &f->damaged};
 
     fixture_close(f);
     f->findings = 0;
@@ -147,6 +146,9 @@ fixture_reopen(struct fixture *f, enum fixture_open how)
     }
     if (status == FL_OK) {
         status = scan_all(f, how);
+    }
+    if (status == FL_OK && how == FIXTURE_WRITE) {
+        status = log_load_finish(f->log);
     }
     if (status == FL_OK && how == FIXTURE_WRITE) {
         status = heap_open_finish(f->heap);
