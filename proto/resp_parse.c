@@ -37,7 +37,6 @@ void
 resp_parser_limit(struct resp_parser *parser, bool authenticated, uint32_t bulk_bytes_max)
 {
     FL_ASSERT(bulk_bytes_max <= RESP_BULK_BYTES_MAX);
-    FL_ASSERT(parser->phase == PHASE_START || parser->phase == PHASE_BROKEN);
     parser->bulk_bytes_max = bulk_bytes_max;
     parser->unauthenticated = !authenticated;
 }

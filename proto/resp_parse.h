@@ -13,8 +13,7 @@
  *         start += parser->used;
  *     }
  *
- * Each call after FL_OK begins a new request, so limits may be changed between requests (AUTH). A
- * caller that parses ahead of execution stops after a request that may change them.
+ * A caller that parses ahead of execution stops after a request that may change the limits (AUTH).
  *
  * Differences from Redis, none of which a client that keeps to the protocol can see: a CR without
  * its LF behind a number, and an argument that isn't followed by CR LF, are refused, since they
@@ -82,8 +81,8 @@ void resp_parser_init(struct resp_parser *parser);
 void resp_parser_deinit(struct resp_parser *parser);
 
 /* Choose the limits: those for a client that hasn't authenticated, or RESP_ARGS_MAX and
- * `bulk_bytes_max`, which is at most RESP_BULK_BYTES_MAX. Between requests only, or when nothing is
- * parsed any more. */
+ * `bulk_bytes_max`, which is at most RESP_BULK_BYTES_MAX. At any time: in the middle of a request
+ * they hold for what is yet to be parsed of it. */
 void resp_parser_limit(struct resp_parser *parser, bool authenticated, uint32_t bulk_bytes_max);
 
 /* Parse one request, or what has arrived of it. `buf` is the request's first byte, `len` what

@@ -86,11 +86,8 @@ server_options_changed(struct server *server)
     listener_options_changed(server);
     for (struct conn *conn = server->conns; conn != NULL; conn = conn->next) {
         conn->out.pending_max = options->output_hard;
-        /* A parser's limits change between requests only; the others keep theirs until AUTH. */
-        if ((conn->flags & CONN_AUTHENTICATED) != 0 && input_waiting(&conn->in) == 0 &&
-            conn != server->running) {
-            resp_parser_limit(&conn->in.parser, true, (uint32_t)options->proto_max_bulk_len);
-        }
+        resp_parser_limit(&conn->in.parser, (conn->flags & CONN_AUTHENTICATED) != 0,
+                          (uint32_t)options->proto_max_bulk_len);
     }
 }
 
@@ -203,7 +200,8 @@ check_idle(struct server *server)
             continue;
         }
         /* Whoever doesn't fetch its replies is idle; who waits for us is not. */
-        const bool waits_for_us = (conn->blocked & ~(unsigned)CONN_BLOCK_OUTPUT) != 0;
+        const bool waits_for_us =
+            (conn->blocked & ~(unsigned)CONN_BLOCK_OUTPUT) != 0 || conn->hold.count > 0;
 
         if (timeout_ms != 0 && now_ms - conn->active_ms > timeout_ms && !waits_for_us) {
             logger_write(&server->logger, LOGGER_DEBUG, "client %llu closed: idle",

@@ -423,6 +423,26 @@ client_that_does_not_read_is_idle(void **state)
 }
 
 static void
+client_that_waits_for_its_commit_is_not_idle(void **state)
+{
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 1, NULL);
+    h.server->options.timeout_s = 10;
+    fake_store_hold(h.store);
+    harness_say(&h, 0, "SET a 1");
+    h.conns[0]->active_ms -= 11000;
+    for (int i = 0; i < 5; i++) {
+        harness_turn(&h);
+    }
+    fake_store_complete(h.store);
+    harness_turn(&h);
+    assert_string_equal(harness_received(&h, 0), "+OK\r\n");
+    harness_deinit(&h);
+}
+
+static void
 protocol_three_changes_the_form_of_replies(void **state)
 {
     struct harness h;
@@ -458,6 +478,7 @@ main(void)
         cmocka_unit_test(unexecuted_input_over_the_limit_ends_the_connection),
         cmocka_unit_test(idle_client_is_closed_after_the_timeout),
         cmocka_unit_test(client_that_does_not_read_is_idle),
+        cmocka_unit_test(client_that_waits_for_its_commit_is_not_idle),
         cmocka_unit_test(protocol_three_changes_the_form_of_replies),
     };
 

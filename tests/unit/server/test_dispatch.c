@@ -116,6 +116,24 @@ oversize_length_is_refused_before_it_arrives(void **state)
 }
 
 static void
+limit_of_lengths_holds_at_once_and_for_everybody(void **state)
+{
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 2, NULL);
+    harness_send_text(&h, 1, "*2\r\n$4\r\nECHO\r\n"); /* in the middle of a request */
+    assert_answer(&h, 0, "CONFIG SET proto-max-bulk-len 1mb", "+OK\r\n");
+    for (unsigned client = 0; client < 2; client++) {
+        harness_send_text(&h, client,
+                          client == 0 ? "*2\r\n$4\r\nECHO\r\n$1048577\r\n" : "$1048577\r\n");
+        assert_string_equal(harness_received(&h, client),
+                            "-ERR Protocol error: invalid bulk length\r\n(closed)");
+    }
+    harness_deinit(&h);
+}
+
+static void
 refusals_are_in_redis_words(void **state)
 {
     struct harness h;
@@ -302,6 +320,7 @@ main(void)
         cmocka_unit_test(append_of_nothing_writes_only_a_key_that_is_not_there),
         cmocka_unit_test(malformed_frame_is_answered_and_closed),
         cmocka_unit_test(oversize_length_is_refused_before_it_arrives),
+        cmocka_unit_test(limit_of_lengths_holds_at_once_and_for_everybody),
         cmocka_unit_test(refusals_are_in_redis_words),
         cmocka_unit_test(stranger_may_authenticate_and_nothing_else),
         cmocka_unit_test(stranger_with_many_arguments_is_closed),
