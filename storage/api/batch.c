@@ -366,6 +366,7 @@ submitted_done(struct engine_request *request)
         }
     }
     if (status == FL_OK && atomic_load(&store->commit_status) == FL_OK) {
+        FL_ASSERT(data->ticket == atomic_load(&store->ticket_durable) + 1);
         atomic_store_explicit(&store->ticket_durable, data->ticket, memory_order_release);
     } else {
         /* Others may have acted on it: whatever the cause, nothing after it counts. */
@@ -405,6 +406,7 @@ fl_batch_submit(struct fl_batch *batch, uint64_t *ticket)
     }
     request_fill(data);
     data->request.complete = submitted_done;
+    /* Tickets are given and requests queued in one order, which is that of the commits. */
     pthread_mutex_lock(&store->lock);
     data->ticket = ++store->ticket_last;
     data->claimed = batch->claimed;
@@ -412,10 +414,10 @@ fl_batch_submit(struct fl_batch *batch, uint64_t *ticket)
     data->next = store->inflight;
     store->inflight = data;
     atomic_fetch_add_explicit(&store->inflight_count, 1, memory_order_release);
-    pthread_mutex_unlock(&store->lock);
     *ticket = data->ticket;
     batch->data = fresh;
     engine_submit(store->engine, &data->request);
+    pthread_mutex_unlock(&store->lock);
     return FL_OK;
 }
 

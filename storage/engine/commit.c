@@ -384,14 +384,7 @@ engine_commit(struct engine *engine, struct engine_request *request)
 void
 engine_submit(struct engine *engine, struct engine_request *request)
 {
-    FL_ASSERT(request->complete != NULL);
-    if (!engine->committer_runs) {
-        queue_put(engine, request);
-        pthread_mutex_lock(&engine->commit_lock);
-        commit_queue(engine);
-        pthread_mutex_unlock(&engine->commit_lock);
-        return;
-    }
+    FL_ASSERT(request->complete != NULL && engine->committer_runs);
     pthread_mutex_lock(&engine->queue_lock);
     queue_put(engine, request);
     pthread_cond_signal(&engine->queue_cond);

@@ -69,10 +69,9 @@ struct engine_request {
     enum fl_condition condition; /* of a request with one change */
     uint64_t condition_lsn;
     enum heap_claim claim;
-    bool deadlines;  /* a change has one */
-    bool sync_all;   /* values were written through */
-    bool spaces;     /* the change is a RANGE_DELETE of whole spaces */
-    uint64_t ticket; /* given at submission */
+    bool deadlines; /* a change has one */
+    bool sync_all;  /* values were written through */
+    bool spaces;    /* the change is a RANGE_DELETE of whole spaces */
     fl_status status;
     char error[160];
     _Atomic(bool) done;
@@ -87,11 +86,11 @@ void engine_request_measure(struct engine_request *request);
 /* Commit and wait. The request's status, with its text in fl_last_error(). */
 FL_NODISCARD fl_status engine_commit(struct engine *engine, struct engine_request *request);
 
-/* Queue; complete() is called when it is done - before the return where a drain doesn't block. Requests of one
- * caller commit in the order of their submission. */
+/* Queue, only where engine_is_async(). Requests commit in the order in which they were queued. complete() is called by a
+ * thread that holds the commit lock, never by this call: the caller may hold locks that complete() takes. */
 void engine_submit(struct engine *engine, struct engine_request *request);
 
-/* True if a submitted request may complete after engine_submit() has returned. */
+/* True where a drain blocks and a thread is there to do it: engine_submit() may be called. */
 bool engine_is_async(const struct engine *engine);
 
 /* FL_OK, or why nothing can be written: FL_READ_ONLY, FL_IO. */

@@ -1,0 +1,184 @@
+/* Goal:   batches that are submitted become durable in the order of their tickets, whatever threads they come from:
+ *         a ticket that is durable has its changes in the store, and so have all before it.
+ * Method: a store whose commits block (page mapping), on tmpfs so that they are quick. Several threads submit
+ *         batches with a key of their own and one key that all write, while another watches the durable ticket. */
+#include <faultline/batch.h>
+
+#include "tests/lib/tmpdir.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { WRITERS = 6, BATCHES = 20000, WAIT_EVERY = 64, KEY_BYTES = 32 };
+
+struct scene {
+    struct tmpdir dir;
+    char path[TMPDIR_PATH_BYTES];
+    struct fl_store *store;
+};
+
+struct writer {
+    pthread_t thread;
+    struct fl_store *store;
+    unsigned id;
+    uint64_t ticket_last;
+    uint64_t failed;  /* calls that didn't return FL_OK */
+    uint64_t missing; /* keys that weren't there although their ticket was durable */
+};
+
+struct watcher {
+    pthread_t thread;
+    struct fl_store *store;
+    _Atomic(bool) stop;
+    uint64_t went_back;
+};
+
+static void
+begin(struct scene *scene, uint32_t block_bytes)
+{
+    struct fl_options options;
+
+    tmpdir_create_in(&scene->dir, "/dev/shm");
+    tmpdir_join(&scene->dir, "data", scene->path);
+    fl_options_init(&options);
+    options.mapping = FL_MAPPING_PAGE;
+    options.durability_min = FL_DURABILITY_PROCESS;
+    options.block_bytes = block_bytes;
+    options.size_bytes_max = UINT64_C(64) << 20;
+    assert_int_equal(fl_open(scene->path, &options, &scene->store), FL_OK);
+}
+
+static void
+end(struct scene *scene)
+{
+    assert_int_equal(fl_close(scene->store), FL_OK);
+    tmpdir_destroy(&scene->dir);
+}
+
+/* What a writer puts under its own key and under the one of all. */
+static struct fl_bytes
+name_of(unsigned writer, unsigned i, char name[KEY_BYTES])
+{
+    return fl_bytes(name, (size_t)snprintf(name, KEY_BYTES, "%u:%u", writer, i));
+}
+
+static void
+write_one(struct writer *w, struct fl_batch *batch, unsigned i)
+{
+    char name[KEY_BYTES];
+    char got[KEY_BYTES];
+    size_t len = 0;
+    uint64_t ticket = 0;
+    const struct fl_bytes value = name_of(w->id, i, name);
+    const struct fl_key key = fl_key(value.ptr, value.len);
+
+    w->failed += fl_batch_put(batch, key, value, NULL) != FL_OK;
+    w->failed += fl_batch_put(batch, fl_key("last", 4), value, NULL) != FL_OK;
+    w->failed += fl_batch_submit(batch, &ticket) != FL_OK;
+    w->failed += ticket <= w->ticket_last;
+    w->ticket_last = ticket;
+    if (i % WAIT_EVERY == 0) {
+        w->failed += fl_wait(w->store, ticket) != FL_OK;
+        w->missing += fl_get(w->store, key, got, sizeof(got), &len) != FL_OK;
+    }
+}
+
+static void *
+writer_main(void *arg)
+{
+    struct writer *w = arg;
+    struct fl_batch *batch = NULL;
+
+    if (fl_batch_create(w->store, &batch) != FL_OK) {
+        w->failed++;
+        return NULL;
+    }
+    for (unsigned i = 1; i <= BATCHES; i++) {
+        write_one(w, batch, i);
+    }
+    fl_batch_destroy(batch);
+    return NULL;
+}
+
+static void *
+watcher_main(void *arg)
+{
+    struct watcher *w = arg;
+    uint64_t last = 0;
+
+    while (!atomic_load(&w->stop)) {
+        const uint64_t durable = fl_durable_ticket(w->store);
+
+        w->went_back += durable < last;
+        last = durable;
+    }
+    return NULL;
+}
+
+/* The last ticket's value is the one that stays. */
+static void
+assert_last(struct fl_store *store, const struct writer *writers)
+{
+    char name[KEY_BYTES];
+    char got[KEY_BYTES];
+    size_t len = 0;
+    const struct writer *last = &writers[0];
+
+    for (unsigned i = 1; i < WRITERS; i++) {
+        last = writers[i].ticket_last > last->ticket_last ? &writers[i] : last;
+    }
+    const struct fl_bytes value = name_of(last->id, BATCHES, name);
+
+    assert_int_equal(last->ticket_last, WRITERS * BATCHES);
+    assert_int_equal(fl_durable_ticket(store), WRITERS * BATCHES);
+    assert_int_equal(fl_get(store, fl_key("last", 4), got, sizeof(got), &len), FL_OK);
+    assert_int_equal(len, value.len);
+    assert_memory_equal(got, value.ptr, len);
+}
+
+static void
+batches_of_several_threads_are_durable_in_the_order_of_tickets(void **state)
+{
+    struct writer writers[WRITERS];
+    struct watcher watcher = {.went_back = 0};
+    struct scene scene;
+
+    (void)state;
+    begin(&scene, 2 << 20);
+    watcher.store = scene.store;
+    assert_int_equal(pthread_create(&watcher.thread, NULL, watcher_main, &watcher), 0);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        writers[i] = (struct writer){.store = scene.store, .id = i};
+        assert_int_equal(pthread_create(&writers[i].thread, NULL, writer_main, &writers[i]), 0);
+    }
+    for (unsigned i = 0; i < WRITERS; i++) {
+        pthread_join(writers[i].thread, NULL);
+    }
+    assert_int_equal(fl_sync(scene.store), FL_OK);
+    atomic_store(&watcher.stop, true);
+    pthread_join(watcher.thread, NULL);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        assert_int_equal(writers[i].failed, 0);
+        assert_int_equal(writers[i].missing, 0);
+    }
+    assert_int_equal(watcher.went_back, 0);
+    assert_last(scene.store, writers);
+    end(&scene);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(batches_of_several_threads_are_durable_in_the_order_of_tickets),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
