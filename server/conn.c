@@ -170,8 +170,10 @@ conn_check_input_limit(struct conn *conn, size_t more)
     }
     logger_write(&server->logger, LOGGER_WARNING,
                  "client %" PRIu64 " closed: more than %" PRIu64
-                 " bytes of unexecuted requests and watched keys (client-query-buffer-limit)",
-                 conn->id, limit);
+                 " bytes of unexecuted requests and watched keys (%s)",
+                 conn->id, limit,
+                 limit < server->options.query_buffer_limit ? "it has not authenticated"
+                                                            : "client-query-buffer-limit");
     server->metrics.query_limit_closed++;
     conn_close(conn);
     return false;

@@ -1,5 +1,6 @@
 #include "server/dispatch.h"
 
+#include "base/clock.h"
 #include "base/fail.h"
 #include "proto/command_table.h"
 #include "server/commit.h"
@@ -17,6 +18,7 @@ enum {
     /* Of metrics_stamp(), some ms: a connection whose commands took longer lets the others have
      * their turn. */
     DISPATCH_SLICE_STAMPS = 20 * 1000 * 1000,
+    DISPATCH_HTTP_TOLD_S = 60, /* between two lines about it in the log */
 };
 
 const struct command_handler *
@@ -82,12 +84,19 @@ is_http(const struct call *call)
 static void
 refuse_http(struct call *call)
 {
+    struct server *server = call->server;
     char address[CONN_ADDRESS_BYTES];
 
-    conn_address(call->conn, true, address);
-    logger_write(&call->server->logger, LOGGER_WARNING,
-                 "%s speaks HTTP: perhaps an attack from a web page; the connection is closed",
-                 address);
+    /* Not each time: strangers would fill the log. */
+    if (server->http_told_ns == 0 ||
+        (server->mono_ns - server->http_told_ns) / CLOCK_NS_PER_S >= DISPATCH_HTTP_TOLD_S) {
+        server->http_told_ns = server->mono_ns;
+        conn_address(call->conn, true, address);
+        logger_write(&server->logger, LOGGER_WARNING,
+                     "%s speaks HTTP: perhaps an attack from a web page; the connection is closed, "
+                     "as are others in the next minute",
+                     address);
+    }
     conn_close_soon(call->conn);
 }
 

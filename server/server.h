@@ -92,6 +92,7 @@ struct server {
     unsigned port_bound; /* the TCP port, also if it was ephemeral */
     int unix_fd;         /* one of the listeners; -1: none */
     int signal_fd;
+    uint64_t http_told_ns; /* when the log was last told of a client that speaks HTTP; 0: never */
     enum server_stop stop;
     bool reload; /* SIGHUP */
     uint64_t cron_due_ms;

@@ -226,6 +226,35 @@ half_closed_client_gets_answers_that_take_several_turns(void **state)
     harness_deinit(&h);
 }
 
+static void
+http_is_logged_once_a_minute(void **state)
+{
+    char log[4096];
+    int pipe_fds[2];
+    struct harness h;
+
+    (void)state;
+    harness_init(&h, 4, NULL);
+    assert_int_equal(pipe(pipe_fds), 0);
+    logger_init(&h.server->logger, pipe_fds[1], LOGGER_WARNING);
+    for (unsigned client = 0; client < 3; client++) {
+        assert_answer(&h, client, "POST / HTTP/1.1", "(closed)");
+    }
+    h.server->http_told_ns -= 61 * (uint64_t)1000000000;
+    assert_answer(&h, 3, "Host: x", "(closed)");
+    const ssize_t len = read(pipe_fds[0], log, sizeof(log) - 1);
+
+    assert_true(len > 0);
+    log[len] = '\0';
+    const char *second = strstr(strstr(log, "speaks HTTP") + 1, "speaks HTTP");
+
+    assert_non_null(second);
+    assert_null(strstr(second + 1, "speaks HTTP"));
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+    harness_deinit(&h);
+}
+
 /* ---- big values ---- */
 
 enum { BIG = 1000 * 1000 };
@@ -326,6 +355,7 @@ main(void)
         cmocka_unit_test(stranger_with_many_arguments_is_closed),
         cmocka_unit_test(half_closed_client_still_gets_its_answers),
         cmocka_unit_test(half_closed_client_gets_answers_that_take_several_turns),
+        cmocka_unit_test(http_is_logged_once_a_minute),
         cmocka_unit_test(big_value_is_streamed_not_gathered),
         cmocka_unit_test(big_value_without_space_is_refused_and_the_next_request_served),
         cmocka_unit_test(big_value_cut_off_leaves_nothing),
