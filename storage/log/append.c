@@ -239,7 +239,7 @@ log_frame_add(struct log *log, enum log_head_id id, struct log_record *record, u
 
     record->batched = head->batch;
     record->bytes = log_record_bytes(record);
-    FL_ASSERT(head->frame_bytes + record->bytes <= head->frame_cap);
+    FL_ASSERT(head->frame_bytes + record->bytes <= head->frame_cap && log_record_canonical(record));
     const uint32_t crc = log_record_encode(record, seed, head->frame + head->frame_bytes);
 
     if (head->batch) {

@@ -47,7 +47,7 @@ struct log_segment {
     bool blocked; /* the cleaner leaves it alone: damaged, or a pin holds an older version in it */
     bool freeing; /* free in the table; readers are waited for */
     bool dropped; /* NONE: a crash left it owned, and log_load_finish() gives it back */
-    bool adopted; /* salvage: taken by its header, the table being silent; a value that nobody names: a crash */
+    bool adopted; /* salvage: taken by its header, the table's word being lost or never written */
 };
 
 struct log;

@@ -17,7 +17,7 @@
  *   7    key bytes 2
  *   9    value bytes 3
  *   12   wide: key bytes 4, value bytes 8 (the two short fields are then zero)
- *        deadline: milliseconds 8;  LSN: 8;  database: 2      - each only if its flag is set, in this order
+ *        deadline: milliseconds 8;  LSN: 8      - each only if its flag is set, in this order
  *        key, value
  * Batch
  *   0    crc32c 4    of {nonce 8, LSN 8}, bytes 4-23, then the crc fields of its records in order
@@ -53,13 +53,17 @@ enum {
     LOG_BLOB_REF_BYTES = 32,
 };
 
+/* LSNs are below it. */
+#define LOG_LSN_END (UINT64_C(1) << 63)
+
+/* Kept, and refused until an incompat feature brings them: 0x08 (a database, 2 bytes behind the LSN), 0x80 (a byte with
+ * more flags follows). */
 enum log_flag {
     LOG_FLAG_BATCHED = 0x01,
     LOG_FLAG_DEADLINE = 0x02,
     LOG_FLAG_LSN = 0x04,
-    LOG_FLAG_DATABASE = 0x08,
     LOG_FLAG_WIDE = 0x10,
-    LOG_FLAGS_KNOWN = 0x1f,
+    LOG_FLAGS_KNOWN = 0x17,
 };
 
 enum log_kind {

@@ -18,6 +18,12 @@ seed_crc(struct log_seed seed)
     return crc32c(0, bytes, sizeof(bytes));
 }
 
+static bool
+is_wide(uint64_t key_len, uint64_t value_len)
+{
+    return key_len > KLEN_SHORT_MAX || value_len > VLEN_SHORT_MAX;
+}
+
 static uint8_t
 record_flags(const struct log_record *record)
 {
@@ -26,10 +32,7 @@ record_flags(const struct log_record *record)
     flags |= record->batched ? LOG_FLAG_BATCHED : 0;
     flags |= record->deadline_ms != 0 ? LOG_FLAG_DEADLINE : 0;
     flags |= record->lsn_explicit ? LOG_FLAG_LSN : 0;
-    flags |= record->database != 0 ? LOG_FLAG_DATABASE : 0;
-    if (record->key.len > KLEN_SHORT_MAX || record->value.len > VLEN_SHORT_MAX) {
-        flags |= LOG_FLAG_WIDE;
-    }
+    flags |= is_wide(record->key.len, record->value.len) ? LOG_FLAG_WIDE : 0;
     return (uint8_t)flags;
 }
 
@@ -37,7 +40,7 @@ static size_t
 extension_bytes(unsigned flags)
 {
     return ((flags & LOG_FLAG_WIDE) ? WIDE_BYTES : 0u) + ((flags & LOG_FLAG_DEADLINE) ? 8u : 0u) +
-           ((flags & LOG_FLAG_LSN) ? 8u : 0u) + ((flags & LOG_FLAG_DATABASE) ? 2u : 0u);
+           ((flags & LOG_FLAG_LSN) ? 8u : 0u);
 }
 
 size_t
@@ -76,10 +79,6 @@ log_record_encode(const struct log_record *record, struct log_seed seed, uint8_t
         bytes_put_le64(p, record->lsn);
         p += 8;
     }
-    if (flags & LOG_FLAG_DATABASE) {
-        bytes_put_le16(p, record->database);
-        p += 2;
-    }
     if (record->key.len > 0) {
         memcpy(p, record->key.ptr, record->key.len);
         p += record->key.len;
@@ -116,7 +115,6 @@ header_decode(const uint8_t *src, size_t cap, struct log_record *record, size_t 
     record->batched = (flags & LOG_FLAG_BATCHED) != 0;
     record->lsn_explicit = (flags & LOG_FLAG_LSN) != 0;
     record->deadline_ms = 0;
-    record->database = 0;
     if (flags & LOG_FLAG_WIDE) {
         if (klen != 0 || vlen != 0) {
             return false;
@@ -124,17 +122,19 @@ header_decode(const uint8_t *src, size_t cap, struct log_record *record, size_t 
         klen = bytes_get_le32(p);
         vlen = bytes_get_le64(p + 4);
         p += WIDE_BYTES;
+        if (!is_wide(klen, vlen)) {
+            return false;
+        }
     }
     if (flags & LOG_FLAG_DEADLINE) {
         record->deadline_ms = bytes_get_le64(p);
         p += 8;
+        if (record->deadline_ms == 0) {
+            return false;
+        }
     }
     if (flags & LOG_FLAG_LSN) {
         record->lsn = bytes_get_le64(p);
-        p += 8;
-    }
-    if (flags & LOG_FLAG_DATABASE) {
-        record->database = bytes_get_le16(p);
     }
     const uint64_t room = cap - LOG_RECORD_BYTES - ext;
 
@@ -148,6 +148,32 @@ header_decode(const uint8_t *src, size_t cap, struct log_record *record, size_t 
 }
 
 bool
+log_record_canonical(const struct log_record *record)
+{
+    const size_t klen = record->key.len;
+    const size_t vlen = record->value.len;
+
+    if (klen > FL_KEY_BYTES_MAX || (record->lsn_explicit && record->lsn >= LOG_LSN_END)) {
+        return false;
+    }
+    switch (record->kind) {
+    case LOG_KIND_PUT:
+        return klen > 0;
+    case LOG_KIND_DELETE:
+        return klen > 0 && vlen == 0 && record->deadline_ms == 0;
+    case LOG_KIND_PUT_BLOB:
+        return klen > 0 && vlen == LOG_BLOB_REF_BYTES;
+    case LOG_KIND_RANGE_DELETE:
+        return vlen > 0 && vlen <= 1 + (size_t)FL_KEY_BYTES_MAX &&
+               *(const uint8_t *)record->value.ptr >= record->space && record->deadline_ms == 0;
+    case LOG_KIND_NONE:
+    case LOG_KIND_BATCH:
+    default:
+        return false;
+    }
+}
+
+bool
 log_record_decode(const uint8_t *src, size_t cap, struct log_seed seed, bool verify,
                   struct log_record *record)
 {
@@ -157,31 +183,12 @@ log_record_decode(const uint8_t *src, size_t cap, struct log_seed seed, bool ver
     if (!header_decode(src, cap, record, &key_off)) {
         return false;
     }
-    switch (record->kind) {
-    case LOG_KIND_PUT:
-    case LOG_KIND_DELETE:
-        if (record->key.len == 0) {
-            return false;
-        }
-        break;
-    case LOG_KIND_PUT_BLOB:
-        if (record->key.len == 0 || record->value.len != LOG_BLOB_REF_BYTES) {
-            return false;
-        }
-        break;
-    case LOG_KIND_RANGE_DELETE:
-        if (record->value.len == 0) {
-            return false;
-        }
-        break;
-    case LOG_KIND_NONE:
-    case LOG_KIND_BATCH:
-    default:
-        return false;
-    }
     record->key.ptr = src + key_off;
     record->value.ptr = src + key_off + record->key.len;
     record->bytes = key_off + record->key.len + record->value.len;
+    if (!log_record_canonical(record)) {
+        return false;
+    }
     return !verify || bytes_get_le32(src) == crc32c(seed_crc(seed), src + 4, record->bytes - 4);
 }
 
@@ -214,12 +221,11 @@ log_batch_crc_store(uint8_t *dst, uint32_t crc)
 static bool
 batch_verify(const uint8_t *src, struct log_batch batch, struct log_seed seed)
 {
-    uint8_t header[LOG_BATCH_BYTES];
-    uint32_t crc = log_batch_encode(batch, seed, header);
+    uint32_t crc = crc32c(seed_crc(seed), src + 4, LOG_BATCH_BYTES - 4);
     size_t pos = 0;
 
-    if (memcmp(src + 4, header + 4, LOG_BATCH_BYTES - 4) != 0) {
-        return false;
+    if (src[4] != 0 || src[5] != LOG_KIND_BATCH << 4) {
+        return false; /* a flag or a type that batches don't have; what is zero besides is ignored */
     }
     for (uint32_t i = 0; i < batch.count; i++) {
         const uint8_t *at = src + LOG_BATCH_BYTES + pos;

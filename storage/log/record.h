@@ -20,7 +20,6 @@ struct log_record {
     uint8_t space;
     bool batched;
     bool lsn_explicit;
-    uint16_t database;
     struct fl_bytes key;
     struct fl_bytes value; /* PUT_BLOB: the reference */
     uint64_t deadline_ms;  /* 0: none */
@@ -28,15 +27,18 @@ struct log_record {
     size_t bytes;          /* encoded */
 };
 
-/* Encoded size in bytes of `record` (kind, key, value, deadline_ms, lsn_explicit, database count). */
+/* Encoded size in bytes of `record` (kind, key, value, deadline_ms, lsn_explicit count). */
 size_t log_record_bytes(const struct log_record *record);
 
 /* Encode into `dst`, log_record_bytes() long; returns the CRC that was stored. record->lsn is read only if
  * lsn_explicit. */
 uint32_t log_record_encode(const struct log_record *record, struct log_seed seed, uint8_t *dst);
 
+/* Has its kind what it must have, and nothing that it can't? What a writer encodes has to be; nothing else decodes. */
+bool log_record_canonical(const struct log_record *record);
+
 /* Decode what is at `src`, of which `cap` bytes may be read. Slices of *record point into src. Checks every length and
- * flag; the CRC only if `verify`. False: not a record. */
+ * flag, and that no other encoding of the same exists; the CRC only if `verify`. False: not a record. */
 bool log_record_decode(const uint8_t *src, size_t cap, struct log_seed seed, bool verify,
                        struct log_record *record);
 
