@@ -89,8 +89,8 @@ room_check(struct fl_batch *batch, const struct log_record *record)
     if (status != FL_OK) {
         return status;
     }
-    if (batch->data->bytes + bytes > FL_BATCH_BYTES_MAX) {
-        return FL_FAIL(FL_TOO_LARGE, "a batch of over %u bytes", FL_BATCH_BYTES_MAX);
+    if (batch->data->bytes + bytes > batch->store->batch_bytes_max) {
+        return FL_FAIL(FL_TOO_LARGE, "a batch of over %zu bytes", batch->store->batch_bytes_max);
     }
     if (record->kind == LOG_KIND_DELETE) {
         return FL_OK; /* from the reserve */

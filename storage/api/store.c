@@ -2,6 +2,7 @@
 
 #include "base/fail.h"
 #include "storage/heap/super.h"
+#include "storage/log/log_layout.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -121,6 +122,16 @@ store_directory_sync(const char *path)
     return ok ? FL_OK : FL_FAIL_ERRNO(FL_IO, "fsync of the directory of %s", path);
 }
 
+/* A batch is one frame, and that lies in blocks side by side: those that one table block describes, without two. */
+static size_t
+batch_bytes_max(const struct heap_geometry *geometry)
+{
+    const uint64_t run = geometry->block_bytes / HEAP_ENTRY_BYTES - 2;
+    const uint64_t bytes = run * geometry->block_bytes - LOG_HEADER_BYTES - LOG_BATCH_BYTES;
+
+    return bytes < FL_BATCH_BYTES_MAX ? (size_t)bytes : FL_BATCH_BYTES_MAX;
+}
+
 static fl_status
 store_create(struct engine *engine, struct fl_store **out)
 {
@@ -134,10 +145,11 @@ store_create(struct engine *engine, struct fl_store **out)
         free(store);
         return FL_FAIL_ERRNO(FL_IO, "eventfd");
     }
-    struct heap *heap = log_heap(engine_log(engine));
+    const struct heap_geometry *geometry = heap_geometry(log_heap(engine_log(engine)));
 
     store->engine = engine;
-    store->inline_bytes_max = heap_geometry(heap)->inline_bytes_max;
+    store->inline_bytes_max = geometry->inline_bytes_max;
+    store->batch_bytes_max = batch_bytes_max(geometry);
     pthread_mutex_init(&store->lock, NULL);
     pthread_cond_init(&store->durable_cond, NULL);
     *out = store;
@@ -206,14 +218,24 @@ fl_open(const char *path, const struct fl_options *options, struct fl_store **ou
     return status == FL_OK ? store_open_map(map, options, out) : status;
 }
 
+/* Of all that was submitted and is not in flight any more. */
+static fl_status
+submitted_status(const struct fl_store *store)
+{
+    return atomic_load(&store->commit_status) == FL_OK
+               ? FL_OK
+               : FL_FAIL(FL_IO, "a batch that was submitted, and each that was after it, failed");
+}
+
 fl_status
 fl_close(struct fl_store *store)
 {
     if (store == NULL) {
         return FL_OK;
     }
-    const fl_status status = engine_close(store->engine);
+    fl_status status = engine_close(store->engine);
 
+    status = status == FL_OK ? submitted_status(store) : status;
     store_pool_drain(store);
     close(store->event_fd);
     pthread_cond_destroy(&store->durable_cond);
@@ -271,7 +293,13 @@ fl_now_ms(struct fl_store *store)
 fl_status
 fl_sync(struct fl_store *store)
 {
-    return engine_sync(store->engine);
+    const fl_status status = engine_sync(store->engine);
+
+    if (status != FL_OK) {
+        return FL_FAIL(status, "a write failed: nothing more is written; close the store and open "
+                               "it again");
+    }
+    return submitted_status(store);
 }
 
 fl_status

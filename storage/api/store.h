@@ -13,6 +13,7 @@ struct batch_data;
 struct fl_store {
     struct engine *engine;
     uint64_t inline_bytes_max;
+    size_t batch_bytes_max;  /* FL_BATCH_BYTES_MAX, or less where a frame of that doesn't fit */
     _Atomic(size_t) claimed; /* bytes of records in batches that were not committed yet */
     int event_fd;
 

@@ -86,8 +86,8 @@ void engine_request_measure(struct engine_request *request);
 /* Commit and wait. The request's status, with its text in fl_last_error(). */
 FL_NODISCARD fl_status engine_commit(struct engine *engine, struct engine_request *request);
 
-/* Queue, only where engine_is_async(). Requests commit in the order in which they were queued. complete() is called by a
- * thread that holds the commit lock, never by this call: the caller may hold locks that complete() takes. */
+/* Queue, only where engine_is_async(). Requests commit in the order in which they were queued. complete() is called by
+ * a thread that has the commit lock, never by this call: the caller may hold locks that complete() takes. */
 void engine_submit(struct engine *engine, struct engine_request *request);
 
 /* True where a drain blocks and a thread is there to do it: engine_submit() may be called. */

@@ -24,7 +24,7 @@ FL_API void fl_batch_clear(struct fl_batch *batch);
 
 /* Add a change. Key and value are copied. Space is claimed now, so that the commit can't run out.
  * Conditions are judged now, against what fl_batch_get_view() would see; nothing is added if one fails.
- * Errors: the condition's; FL_NO_SPACE, FL_TOO_LARGE (FL_BATCH_BYTES_MAX), FL_INVALID, FL_NO_MEMORY,
+ * Errors: the condition's; FL_NO_SPACE, FL_TOO_LARGE (see FL_BATCH_BYTES_MAX), FL_INVALID, FL_NO_MEMORY,
  * FL_READ_ONLY. After any of them the batch is as before. */
 FL_API FL_NODISCARD fl_status fl_batch_put(struct fl_batch *batch, struct fl_key key,
                                            struct fl_bytes value,
@@ -72,12 +72,13 @@ FL_API void fl_batch_rollback(struct fl_batch *batch, size_t mark);
 FL_API FL_NODISCARD fl_status fl_batch_commit(struct fl_batch *batch);
 
 /* Commit without waiting. Takes the changes out of `batch`, which is empty and usable at once; *ticket is
- * what to wait for (0: nothing to wait for, all durable already). Commits become durable in the order of
- * their tickets. Where a fence is enough (dax, volatile) the commit is done on return.
- * Errors: as fl_batch_commit() for what can be told at once. */
+ * what to wait for (0: nothing to wait for, all durable already). Tickets rise from 1, and what they stand for
+ * becomes durable in their order, whatever threads submit. Where a fence is enough (dax, volatile), with
+ * options.background off, and of a batch with fl_batch_require() the commit is done on return, and the ticket 0.
+ * Errors: as fl_batch_commit() for what can be told at once; FL_IO if a batch submitted before failed. */
 FL_API FL_NODISCARD fl_status fl_batch_submit(struct fl_batch *batch, uint64_t *ticket);
 
-/* The last durable ticket; every one up to it is durable. */
+/* The last durable ticket; every one up to it is durable. It only rises. */
 FL_API uint64_t fl_durable_ticket(struct fl_store *store);
 
 /* Wait until `ticket` is durable. FL_IO: it failed, and so did all after it. */

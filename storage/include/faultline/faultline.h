@@ -23,7 +23,9 @@ extern "C" {
 /* Limits of the API; the media format allows wider keys. */
 #define FL_KEY_BYTES_MAX 65536u
 #define FL_VALUE_BYTES_MAX 536870912u /* 512 MiB */
-#define FL_BATCH_BYTES_MAX 67108864u  /* 64 MiB: encoded records of one batch, blobs not counted */
+/* 64 MiB: encoded records of one batch, blobs not counted. With blocks of 32 KiB or less what (block_bytes / 32 - 2)
+ * blocks hold, which is less. */
+#define FL_BATCH_BYTES_MAX 67108864u
 
 struct fl_store;
 struct fl_snapshot;
@@ -148,7 +150,8 @@ FL_API FL_NODISCARD fl_status fl_open(const char *path, const struct fl_options 
  *
  * Owner:   the store is gone whatever is returned; batches, cursors, views, snapshots and blobs
  *          must have been released before. NULL is allowed.
- * Durable: everything that was committed or submitted, if FL_OK. */
+ * Durable: everything that was committed or submitted, if FL_OK.
+ * Errors:  FL_IO: a write failed, or a batch that was submitted did (fl_commit_status() would have said so). */
 FL_API fl_status fl_close(struct fl_store *store);
 
 /* ---- points ---- */
@@ -265,7 +268,8 @@ FL_API void fl_blob_discard(struct fl_blob *blob);
 
 /* ---- the rest ---- */
 
-/* Everything that was submitted is durable on return; waits for commits in flight. */
+/* Wait for the commits in flight. Everything that was submitted before is durable if FL_OK.
+ * Errors: FL_IO: a write failed, or a batch that was submitted did, now or earlier. */
 FL_API FL_NODISCARD fl_status fl_sync(struct fl_store *store);
 
 /* One bounded step of grow-ahead, cleaning, expiry and reclaim; only with options.background off.

@@ -1,7 +1,10 @@
 /* Goal:   batches that are submitted become durable in the order of their tickets, whatever threads they come from:
- *         a ticket that is durable has its changes in the store, and so have all before it.
+ *         a ticket that is durable has its changes in the store, and so have all before it. A batch that can't be
+ *         committed is refused before it is submitted; one that is lost all the same is told.
  * Method: a store whose commits block (page mapping), on tmpfs so that they are quick. Several threads submit
- *         batches with a key of their own and one key that all write, while another watches the durable ticket. */
+ *         batches with a key of their own and one key that all write, while another watches the durable ticket. Then
+ *         stores with small blocks: a batch is filled to the last byte that is taken, and one finds enough free
+ *         blocks, but none side by side. */
 #include <faultline/batch.h>
 
 #include "tests/lib/tmpdir.h"
@@ -13,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -41,7 +45,7 @@ struct watcher {
 };
 
 static void
-begin(struct scene *scene, uint32_t block_bytes)
+begin_sized(struct scene *scene, uint32_t block_bytes, uint64_t size_bytes_max)
 {
     struct fl_options options;
 
@@ -51,8 +55,14 @@ begin(struct scene *scene, uint32_t block_bytes)
     options.mapping = FL_MAPPING_PAGE;
     options.durability_min = FL_DURABILITY_PROCESS;
     options.block_bytes = block_bytes;
-    options.size_bytes_max = UINT64_C(64) << 20;
+    options.size_bytes_max = size_bytes_max;
     assert_int_equal(fl_open(scene->path, &options, &scene->store), FL_OK);
+}
+
+static void
+begin(struct scene *scene, uint32_t block_bytes)
+{
+    begin_sized(scene, block_bytes, UINT64_C(64) << 20);
 }
 
 static void
@@ -173,11 +183,135 @@ batches_of_several_threads_are_durable_in_the_order_of_tickets(void **state)
     end(&scene);
 }
 
+static void
+name_number(unsigned i, char name[KEY_BYTES], struct fl_key *key)
+{
+    *key = fl_key(name, (size_t)snprintf(name, KEY_BYTES, "%06u", i));
+}
+
+/* Add keys with values of `len` bytes until one is refused; returns how many were added. */
+static unsigned
+fill_batch(struct fl_batch *batch, size_t len, unsigned first, fl_status *refused)
+{
+    static const uint8_t value[300];
+    char name[KEY_BYTES];
+    struct fl_key key;
+    unsigned i = first;
+
+    do {
+        name_number(i++, name, &key);
+        *refused = fl_batch_put(batch, key, fl_bytes(value, len), NULL);
+    } while (*refused == FL_OK);
+    return i - 1 - first;
+}
+
+static void
+fullest_batch_is_committed(uint32_t block_bytes)
+{
+    struct fl_batch *batch = NULL;
+    struct scene scene;
+    uint64_t ticket = 0;
+    unsigned count = 0;
+    fl_status status;
+
+    begin(&scene, block_bytes);
+    assert_int_equal(fl_batch_create(scene.store, &batch), FL_OK);
+    for (size_t len = 300; len <= 300; len--) {
+        count += fill_batch(batch, len, count, &status);
+        assert_int_equal(status, FL_TOO_LARGE);
+    }
+    assert_true(fl_batch_bytes(batch) > (block_bytes / 32 - 3) * (size_t)block_bytes);
+    assert_int_equal(fl_batch_count(batch), count);
+    assert_int_equal(fl_batch_submit(batch, &ticket), FL_OK);
+    assert_true(ticket > 0);
+    assert_int_equal(fl_wait(scene.store, ticket), FL_OK);
+    assert_int_equal(fl_sync(scene.store), FL_OK);
+    assert_int_equal(fl_count(scene.store, 0), count);
+    fl_batch_destroy(batch);
+    end(&scene);
+}
+
+static void
+batch_over_what_blocks_side_by_side_hold_is_refused(void **state)
+{
+    (void)state;
+    fullest_batch_is_committed(4096);
+    fullest_batch_is_committed(8192);
+}
+
+/* Values with a block each until no room is left, then every other one goes. */
+static void
+free_every_other_block(struct fl_store *store)
+{
+    static const uint8_t value[3000];
+    struct fl_stats stats = {.struct_bytes = sizeof(stats)};
+    char name[KEY_BYTES];
+    struct fl_key key;
+    unsigned count = 0;
+    fl_status status;
+
+    do {
+        name_number(count++, name, &key);
+        status = fl_put(store, key, fl_bytes(value, sizeof(value)), NULL);
+    } while (status == FL_OK);
+    assert_int_equal(status, FL_NO_SPACE);
+    fl_stats(store, &stats);
+    assert_true(stats.inline_bytes_max < sizeof(value));
+    const uint64_t owned = stats.blocks_owned;
+
+    for (unsigned i = 0; i + 1 < count; i += 2) {
+        name_number(i, name, &key);
+        assert_int_equal(fl_delete(store, key), FL_OK);
+    }
+    for (unsigned i = 0; i < 5000 && stats.blocks_owned > owned - count / 3; i++) {
+        usleep(1000);
+        fl_stats(store, &stats);
+    }
+    assert_true(stats.blocks_owned <= owned - count / 3);
+}
+
+static void
+lost_batch_is_told_by_sync_and_close(void **state)
+{
+    static const uint8_t value[300];
+    struct fl_batch *batch = NULL;
+    struct scene scene;
+    char name[KEY_BYTES];
+    struct fl_key key;
+    uint64_t ticket = 0;
+    uint64_t later = 0;
+
+    (void)state;
+    begin_sized(&scene, 4096, 1 << 20);
+    free_every_other_block(scene.store);
+    assert_int_equal(fl_sync(scene.store), FL_OK);
+    assert_int_equal(fl_batch_create(scene.store, &batch), FL_OK);
+    for (unsigned i = 0; i < 160; i++) {
+        name_number(1000000 + i, name, &key);
+        assert_int_equal(fl_batch_put(batch, key, fl_bytes(value, sizeof(value)), NULL), FL_OK);
+    }
+    assert_int_equal(fl_batch_submit(batch, &ticket), FL_OK);
+    assert_true(ticket > 0);
+    assert_int_equal(fl_sync(scene.store), FL_IO);
+    assert_non_null(strstr(fl_last_error(), "submitted"));
+    assert_int_equal(fl_commit_status(scene.store), FL_IO);
+    assert_int_equal(fl_wait(scene.store, ticket), FL_IO);
+    assert_true(fl_durable_ticket(scene.store) < ticket);
+    assert_int_equal(fl_batch_put(batch, fl_key("x", 1), fl_bytes("", 0), NULL), FL_OK);
+    assert_int_equal(fl_batch_submit(batch, &later), FL_IO);
+    fl_batch_destroy(batch);
+    assert_int_equal(fl_close(scene.store), FL_IO);
+    assert_non_null(strstr(fl_last_error(), "submitted"));
+    tmpdir_destroy(&scene.dir);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(batches_of_several_threads_are_durable_in_the_order_of_tickets),
+        cmocka_unit_test(batch_over_what_blocks_side_by_side_hold_is_refused),
+        cmocka_unit_test(lost_batch_is_told_by_sync_and_close),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
