@@ -54,7 +54,9 @@ salvage_options(const struct fl_check_options *options, struct fl_options *open)
     fl_options_init(open);
     open->flags = FL_OPEN_READ_ONLY | FL_OPEN_SALVAGE;
     open->durability_min = FL_DURABILITY_PROCESS;
-    open->size_bytes_max = 1; /* address space for what the file holds, not for the default */
+    /* Less than any store's: the address space is what the file's geometry asks for, or, where that can't be read, what
+     * the file has; never the default. */
+    open->size_bytes_max = 1;
     open->progress = options->progress;
     open->context = options->context;
 }
