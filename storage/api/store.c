@@ -133,7 +133,7 @@ batch_bytes_max(const struct heap_geometry *geometry)
 }
 
 static fl_status
-store_create(struct engine *engine, struct fl_store **out)
+store_create(struct engine *engine, const struct fl_options *options, struct fl_store **out)
 {
     struct fl_store *store = calloc(1, sizeof(*store));
 
@@ -148,6 +148,7 @@ store_create(struct engine *engine, struct fl_store **out)
     const struct heap_geometry *geometry = heap_geometry(log_heap(engine_log(engine)));
 
     store->engine = engine;
+    store->background = options->background;
     store->inline_bytes_max = geometry->inline_bytes_max;
     store->batch_bytes_max = batch_bytes_max(geometry);
     pthread_mutex_init(&store->lock, NULL);
@@ -188,7 +189,7 @@ store_open_map(struct nosync_map *map, const struct fl_options *options, struct 
     fl_status status = engine_open(map, &engine_options, &engine);
 
     if (status == FL_OK) {
-        status = store_create(engine, out);
+        status = store_create(engine, options, out);
         if (status != FL_OK) {
             (void)!engine_close(engine);
         }
@@ -305,6 +306,10 @@ fl_sync(struct fl_store *store)
 fl_status
 fl_maintain(struct fl_store *store)
 {
+    if (store->background) {
+        return FL_FAIL(FL_INVALID, "the store's own threads do its background work: open it with "
+                                   "options.background off to do it by hand");
+    }
     return engine_maintain(store->engine);
 }
 

@@ -16,6 +16,7 @@ struct fl_store {
     size_t batch_bytes_max;  /* FL_BATCH_BYTES_MAX, or less where a frame of that doesn't fit */
     _Atomic(size_t) claimed; /* bytes of records in batches that were not committed yet */
     int event_fd;
+    bool background; /* the store's threads do what fl_maintain() would */
 
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t durable_cond;

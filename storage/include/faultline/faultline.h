@@ -259,10 +259,12 @@ FL_API FL_NODISCARD fl_status fl_snapshot_get_view(struct fl_snapshot *snapshot,
 /* Reserve room for a value of exactly `len` bytes, to be filled with fl_blob_append() and named by a
  * batch. Meant for values over fl_stats.inline_bytes_max; smaller ones work too.
  * Owner: the caller, until fl_batch_put_blob() or fl_blob_discard(). Not durable and not visible until a
- * batch that names it is. Errors: FL_TOO_LARGE, FL_NO_SPACE, FL_READ_ONLY, FL_NO_MEMORY, FL_IO. */
+ * batch that names it is. Its place in the file is taken now; the file grows as fl_blob_append() reaches it.
+ * Errors: FL_TOO_LARGE, FL_NO_SPACE, FL_READ_ONLY, FL_NO_MEMORY, FL_IO. */
 FL_API FL_NODISCARD fl_status fl_blob_create(struct fl_store *store, size_t len,
                                              struct fl_blob **out);
-/* FL_INVALID if it would go over the length that was reserved. */
+/* Errors: FL_INVALID: it would go over the length that was reserved, nothing was added. FL_NO_SPACE (the file system
+ * is full), FL_IO: discard the blob. */
 FL_API FL_NODISCARD fl_status fl_blob_append(struct fl_blob *blob, const void *data, size_t len);
 FL_API void fl_blob_discard(struct fl_blob *blob);
 
@@ -273,7 +275,8 @@ FL_API void fl_blob_discard(struct fl_blob *blob);
 FL_API FL_NODISCARD fl_status fl_sync(struct fl_store *store);
 
 /* One bounded step of grow-ahead, cleaning, expiry and reclaim; only with options.background off.
- * FL_OK: did something. FL_END: nothing to do. */
+ * FL_OK: did something. FL_END: nothing to do. Errors: FL_INVALID: the store's own threads do it.
+ * Threads: one at a time. */
 FL_API FL_NODISCARD fl_status fl_maintain(struct fl_store *store);
 
 /* Counters since fl_open() unless they say otherwise. All are exact. */
