@@ -15,8 +15,11 @@ probe_second_copy(struct nosync_map *map, uint64_t size, struct heap_geometry *g
         const struct heap_super_media *copy =
             (const struct heap_super_media *)(map->media.base + block / 2);
 
-        if (super_decode(copy, geometry) == FL_OK && geometry->block_bytes == block) {
-            return FL_OK;
+        const fl_status status = super_decode(copy, geometry);
+
+        /* Of a later version nothing is known but that it is one. */
+        if (status == FL_VERSION || (status == FL_OK && geometry->block_bytes == block)) {
+            return status;
         }
     }
     return FL_CORRUPT;
@@ -54,6 +57,24 @@ all_zero(const uint8_t *bytes, uint64_t from, uint64_t to)
                           memcmp(bytes + from, bytes + from + 1, (size_t)(to - from - 1)) == 0);
 }
 
+/* Did a crash interrupt heap_format() in its last step? Then the first copy is what got there of the second one, and the
+ * store was never opened for writing: that writes the second root. */
+static bool
+format_unfinished(const uint8_t *base, uint32_t block_bytes)
+{
+    const uint64_t second = heap_half_off(block_bytes, 1, 0);
+
+    for (uint64_t at = 0; at < HEAP_SUPER_BYTES; at += sizeof(uint64_t)) {
+        static const uint8_t zeros[sizeof(uint64_t)];
+
+        if (memcmp(base + at, zeros, sizeof(zeros)) != 0 &&
+            memcmp(base + at, base + second + at, sizeof(zeros)) != 0) {
+            return false;
+        }
+    }
+    return all_zero(base, second + HEAP_ROOT_OFF, second + HEAP_ROOT_OFF + HEAP_ROOT_BYTES);
+}
+
 /* Did a crash interrupt heap_format()? Then the file is zeros as far as its growth had come, or two blocks that are
  * zero but for what format writes before the first superblock. Anything else is somebody's data and is never
  * written over. */
@@ -61,6 +82,7 @@ static bool
 format_interrupted(const uint8_t *base, uint64_t size)
 {
     const uint64_t block = size / 2;
+    const uint64_t half = block / HEAP_HALVES;
 
     if (size <= UINT64_C(2) * HEAP_BLOCK_BYTES_MAX && all_zero(base, 0, size)) {
         return true;
@@ -68,8 +90,9 @@ format_interrupted(const uint8_t *base, uint64_t size)
     return (block & (block - 1)) == 0 && block >= HEAP_BLOCK_BYTES_MIN && size == 2 * block &&
            block <= HEAP_BLOCK_BYTES_MAX && all_zero(base, 0, HEAP_CLOCK_OFF) &&
            all_zero(base, HEAP_CLOCK_OFF + sizeof(uint64_t), HEAP_ROOT_OFF) &&
-           all_zero(base, HEAP_ROOT_OFF + HEAP_ROOT_BYTES, block / 2) &&
-           all_zero(base, block / 2 + HEAP_SUPER_BYTES, block) &&
+           all_zero(base, HEAP_ROOT_OFF + HEAP_ROOT_BYTES, half) &&
+           all_zero(base, half + HEAP_SUPER_BYTES, half + HEAP_CLOCK_OFF) &&
+           all_zero(base, half + HEAP_CLOCK_OFF + sizeof(uint64_t), block) &&
            all_zero(base, block + (uint64_t)2 * HEAP_ENTRY_BYTES, size);
 }
 
@@ -100,8 +123,12 @@ heap_probe(struct nosync_map *map, struct heap_geometry *geometry, const struct 
     if (status == FL_VERSION) {
         return status;
     }
-    if (probe_second_copy(map, size, geometry) == FL_OK) {
-        if (!super_rewriting(first)) {
+    status = probe_second_copy(map, size, geometry);
+    if (status == FL_VERSION) {
+        return status;
+    }
+    if (status == FL_OK) {
+        if (!super_rewriting(first) && !format_unfinished(map->media.base, geometry->block_bytes)) {
             heap_report_finding(report, "superblock", 0, HEAP_SUPER_BYTES,
                                 "the first superblock is damaged; the second is used");
         }
@@ -142,7 +169,10 @@ heap_format(struct nosync_map *map, struct heap_geometry *geometry)
         pm_store_u64_nofence(&pm, geometry->block_bytes + (uint64_t)block * HEAP_ENTRY_BYTES,
                              super_entry_encode(geometry, block, meta));
     }
-    pm_store_u64_nofence(&pm, HEAP_CLOCK_OFF, super_clock_encode(geometry, 0));
+    for (unsigned half = 0; half < HEAP_HALVES; half++) {
+        pm_store_u64_nofence(&pm, heap_half_off(geometry->block_bytes, half, HEAP_CLOCK_OFF),
+                             super_clock_encode(geometry, half, 0));
+    }
     pm_write_nofence(&pm, HEAP_ROOT_OFF, &root_media, sizeof(root_media));
     /* order: everything else before a superblock. Either one's presence says that the heap is whole. */
     status = pm_drain(&pm);

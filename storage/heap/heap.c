@@ -138,12 +138,13 @@ root_load(struct heap *heap)
 {
     unsigned valid = 0;
 
-    for (unsigned slot = 0; slot < 2; slot++) {
-        const uint64_t off = HEAP_ROOT_OFF + (uint64_t)slot * HEAP_ROOT_STRIDE;
+    for (unsigned slot = 0; slot < HEAP_HALVES; slot++) {
+        const uint64_t off = heap_half_off(heap->geometry.block_bytes, slot, HEAP_ROOT_OFF);
         struct heap_root root;
 
         if (super_root_decode(&heap->geometry,
-                              (const struct heap_root_media *)(heap->media->base + off), &root)) {
+                              (const struct heap_root_media *)(heap->media->base + off), slot,
+                              &root)) {
             valid++;
             if (root.sequence > heap->root.sequence) {
                 heap->root = root;
@@ -151,8 +152,7 @@ root_load(struct heap *heap)
         }
     }
     if (valid == 0) {
-        heap_report_finding(heap->options.report, "root", HEAP_ROOT_OFF,
-                            HEAP_ROOT_STRIDE + HEAP_ROOT_BYTES,
+        heap_report_finding(heap->options.report, "root", HEAP_ROOT_OFF, HEAP_ROOT_BYTES,
                             "no root slot validates; what it says is found again by scanning");
     }
     if (valid == 1 && heap->root.sequence > 1) {
@@ -162,14 +162,31 @@ root_load(struct heap *heap)
     }
 }
 
+/* A crash may leave one word older than the other: the later time holds. */
 static void
 clock_load(struct heap *heap)
 {
-    if (!super_clock_decode(&heap->geometry, bytes_get_le64(heap->media->base + HEAP_CLOCK_OFF),
-                            &heap->clock_ms)) {
-        heap_report_finding(heap->options.report, "clock", HEAP_CLOCK_OFF, sizeof(uint64_t),
-                            "the clock word is damaged; expiry goes by the wall clock");
-        heap->clock_ms = 0;
+    bool valid[HEAP_HALVES];
+
+    for (unsigned half = 0; half < HEAP_HALVES; half++) {
+        const uint64_t off = heap_half_off(heap->geometry.block_bytes, half, HEAP_CLOCK_OFF);
+        uint64_t ms = 0;
+
+        valid[half] =
+            super_clock_decode(&heap->geometry, half, bytes_get_le64(heap->media->base + off), &ms);
+        if (valid[half] && ms > heap->clock_ms) {
+            heap->clock_ms = ms;
+        }
+    }
+    heap->clock_heal = valid[0] != valid[1];
+    for (unsigned half = 0; half < HEAP_HALVES; half++) {
+        if (!valid[half]) {
+            heap_report_finding(heap->options.report, "clock",
+                                heap_half_off(heap->geometry.block_bytes, half, HEAP_CLOCK_OFF),
+                                sizeof(uint64_t), "the clock word is damaged; %s",
+                                heap->clock_heal ? "its copy is used"
+                                                 : "expiry goes by the wall clock");
+        }
     }
 }
 
@@ -246,8 +263,14 @@ heap_open_finish(struct heap *heap)
         }
         block = end > block ? end : block + 1;
     }
-    const fl_status status = super_heal(heap->map, &heap->geometry);
+    fl_status status = super_heal(heap->map, &heap->geometry);
 
+    if (status == FL_OK && heap->clock_heal) {
+        struct pm pm;
+
+        pm_init(&pm, heap->media);
+        status = heap_clock_put(heap, &pm, heap->clock_ms);
+    }
     if (status == FL_OK) {
         pthread_mutex_lock(&heap->lock);
         heap->blocks_max = heap->blocks_mapped;
@@ -482,8 +505,9 @@ heap_root_put(struct heap *heap, struct pm *pm, const struct heap_root *root)
     heap->root = *root;
     heap->root.sequence = sequence;
     super_root_encode(&heap->geometry, &heap->root, &media);
-    pm_write_nofence(pm, HEAP_ROOT_OFF + (sequence % 2 == 0) * (uint64_t)HEAP_ROOT_STRIDE, &media,
-                     sizeof(media));
+    pm_write_nofence(
+        pm, heap_half_off(heap->geometry.block_bytes, super_root_slot(sequence), HEAP_ROOT_OFF),
+        &media, sizeof(media));
     /* order: the root before return; the slot of the root before it is never written by this one. */
     return pm_drain(pm);
 }
@@ -497,12 +521,16 @@ heap_clock_get(const struct heap *heap)
 fl_status
 heap_clock_put(struct heap *heap, struct pm *pm, uint64_t ms)
 {
-    pm_store_u64_nofence(pm, HEAP_CLOCK_OFF, super_clock_encode(&heap->geometry, ms));
+    for (unsigned half = 0; half < HEAP_HALVES; half++) {
+        pm_store_u64_nofence(pm, heap_half_off(heap->geometry.block_bytes, half, HEAP_CLOCK_OFF),
+                             super_clock_encode(&heap->geometry, half, ms));
+    }
     /* order: the clock's mark before any judgement of expiry made up to it. */
     const fl_status status = pm_drain(pm);
 
     if (status == FL_OK) {
         heap->clock_ms = ms;
+        heap->clock_heal = false;
     }
     return status;
 }

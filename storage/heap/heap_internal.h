@@ -35,6 +35,7 @@ struct heap {
     struct heap_options options;
     struct heap_root root;
     uint64_t clock_ms;
+    bool clock_heal;               /* one of the two words was damaged */
     uint64_t damaged, damaged_off; /* found at open, and the first one's place */
     char damaged_text[160];
     uint32_t blocks_max;     /* may be taken: until heap_open_finish() those of the size on media */

@@ -1,10 +1,10 @@
 /* What stands in block 0 and in the table blocks. All integers little-endian.
  *
- * Block 0
- *   0                superblock, first copy (256 bytes)
- *   512              clock word (8 bytes): milliseconds 48 bits | check 16 bits; 0 ms until something expires
- *   1024, 1536       root slots 0 and 1 (256 bytes each, a sector each)
- *   block_bytes / 2  superblock, second copy
+ * Block 0: each of its halves begins with
+ *   0     superblock (256 bytes), the same in both
+ *   512   clock word (8 bytes), the same in both: milliseconds 48 bits | check 16 bits; 0 ms until something expires
+ *   1024  root slot (256 bytes): 0 in the first half, 1 in the second
+ * Blocks over 4 KiB have their halves in different pages: no bad page takes both.
  *
  * Segment table: one 32-byte entry a block. Group g is the blocks [g x G, (g + 1) x G), G = block_bytes / 32; its
  * entries fill its table block: block 1 for group 0, block g x G for the others.
@@ -31,7 +31,8 @@ enum {
     HEAP_ROOT_BYTES = 256,
     HEAP_CLOCK_OFF = 512,
     HEAP_ROOT_OFF = 1024,
-    HEAP_ROOT_STRIDE = 512,
+    HEAP_HALVES = 2, /* of block 0 */
+    HEAP_HEADS = 2,  /* that a table word may name */
     HEAP_ENTRY_BYTES = 32,
     HEAP_NOTE_OFF = 8, /* in an entry */
     HEAP_BLOCK_BYTES_MIN = 4096,
@@ -91,5 +92,12 @@ struct heap_root_media {
 };
 _Static_assert(sizeof(struct heap_root_media) == HEAP_ROOT_BYTES, "root layout");
 _Static_assert(offsetof(struct heap_root_media, crc) == 252, "root layout");
+
+/* The file offset of what stands at `off` of a half. */
+static inline uint64_t
+heap_half_off(uint32_t block_bytes, unsigned half, uint64_t off)
+{
+    return half * (uint64_t)(block_bytes / HEAP_HALVES) + off;
+}
 
 #endif

@@ -151,7 +151,7 @@ super_root_encode(const struct heap_geometry *geometry, const struct heap_root *
 
 bool
 super_root_decode(const struct heap_geometry *geometry, const struct heap_root_media *media,
-                  struct heap_root *root)
+                  unsigned slot, struct heap_root *root)
 {
     if (bytes_get_le32(&media->crc) !=
         crc32c(uuid_seed(geometry), media, offsetof(struct heap_root_media, crc))) {
@@ -161,7 +161,7 @@ super_root_decode(const struct heap_geometry *geometry, const struct heap_root_m
     root->flags = bytes_get_le64(&media->flags);
     root->lsn_next = bytes_get_le64(&media->lsn_next);
     root->tail_off = bytes_get_le64(&media->tail_off);
-    return true;
+    return root->sequence > 0 && super_root_slot(root->sequence) == slot && !(root->lsn_next >> 63);
 }
 
 /* The 16-bit check of an 8-byte word that changes by one store: binds it to its place and its store. */
@@ -178,17 +178,20 @@ word_check(const struct heap_geometry *geometry, uint64_t place, uint64_t low48)
 static const uint64_t low48_mask = (UINT64_C(1) << 48) - 1;
 
 uint64_t
-super_clock_encode(const struct heap_geometry *geometry, uint64_t ms)
+super_clock_encode(const struct heap_geometry *geometry, unsigned half, uint64_t ms)
 {
+    /* No block has a number as high. */
+    const uint64_t place = (UINT64_C(1) << 32) + half;
+
     ms &= low48_mask;
-    return ms | word_check(geometry, HEAP_CLOCK_OFF, ms) << 48;
+    return ms | word_check(geometry, place, ms) << 48;
 }
 
 bool
-super_clock_decode(const struct heap_geometry *geometry, uint64_t word, uint64_t *ms)
+super_clock_decode(const struct heap_geometry *geometry, unsigned half, uint64_t word, uint64_t *ms)
 {
     *ms = word & low48_mask;
-    return word == super_clock_encode(geometry, *ms);
+    return word == super_clock_encode(geometry, half, *ms);
 }
 
 uint64_t
@@ -213,5 +216,5 @@ super_entry_decode(const struct heap_geometry *geometry, uint32_t block, uint64_
         return true;
     }
     return word >> 48 == word_check(geometry, block, low48) && entry->state <= HEAP_META &&
-           (low48 >> 44) == 0;
+           entry->head < HEAP_HEADS;
 }

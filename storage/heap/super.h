@@ -19,11 +19,19 @@ bool super_rewriting(const struct heap_super_media *super);
 
 void super_root_encode(const struct heap_geometry *geometry, const struct heap_root *root,
                        struct heap_root_media *media);
+/* False: it doesn't validate, or is not one that `slot` may have. */
 bool super_root_decode(const struct heap_geometry *geometry, const struct heap_root_media *media,
-                       struct heap_root *root);
+                       unsigned slot, struct heap_root *root);
+static inline unsigned
+super_root_slot(uint64_t sequence)
+{
+    return sequence % 2 == 0;
+}
 
-uint64_t super_clock_encode(const struct heap_geometry *geometry, uint64_t ms);
-bool super_clock_decode(const struct heap_geometry *geometry, uint64_t word, uint64_t *ms);
+/* `half`: of block 0, where the word stands. */
+uint64_t super_clock_encode(const struct heap_geometry *geometry, unsigned half, uint64_t ms);
+bool super_clock_decode(const struct heap_geometry *geometry, unsigned half, uint64_t word,
+                        uint64_t *ms);
 
 uint64_t super_entry_encode(const struct heap_geometry *geometry, uint32_t block,
                             struct heap_entry entry);

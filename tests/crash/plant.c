@@ -76,7 +76,7 @@ plant_sites(void)
 
 /* ---- bugs ---- */
 
-enum { BLOCK_MIN = 4096, ROOT_OFF = 1024, ROOT_STRIDE = 512, SEAL_OFF = 64, LINK_OFF = 72 };
+enum { BLOCK_MIN = 4096, ROOT_OFF = 1024, ROOT_STRIDE = 2048, SEAL_OFF = 64, LINK_OFF = 72 };
 
 static enum plant_bug bug_now;
 static bool skip_drain;          /* the fence that is asked for now is left out */

@@ -39,13 +39,13 @@ superblocks_mend(struct mending *m)
 static void
 block_zero_mend(const struct mending *m)
 {
-    const uint64_t clock = bytes_get_le64(m->image + HEAP_CLOCK_OFF);
-
-    bytes_put_le64(m->image + HEAP_CLOCK_OFF, super_clock_encode(&m->geometry, clock));
-    for (int i = 0; i < 2; i++) {
-        uint8_t *root = m->image + HEAP_ROOT_OFF + i * HEAP_ROOT_STRIDE;
+    for (unsigned half = 0; half < HEAP_HALVES; half++) {
+        uint8_t *start = m->image + heap_half_off(m->geometry.block_bytes, half, 0);
+        uint8_t *clock = start + HEAP_CLOCK_OFF;
+        uint8_t *root = start + HEAP_ROOT_OFF;
         const size_t bytes = offsetof(struct heap_root_media, crc);
 
+        bytes_put_le64(clock, super_clock_encode(&m->geometry, half, bytes_get_le64(clock)));
         bytes_put_le32(root + bytes, crc32c(m->uuid_crc, root, bytes));
     }
 }

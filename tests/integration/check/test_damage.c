@@ -471,6 +471,7 @@ damage_that_an_open_can_do_without_is_told(void **state)
     subject_create(&s, ALL, true);
     s.image[4] ^= 1;
     s.image[HEAP_CLOCK_OFF + 2] ^= 1;
+    s.image[heap_half_off(PAGE, 1, HEAP_CLOCK_OFF) + 1] ^= 1;
     mem_map_load(s.mem, s.image, s.len);
     contents_options(&s.contents, &options);
     options.flags = 0;
@@ -480,6 +481,7 @@ damage_that_an_open_can_do_without_is_told(void **state)
     assert_int_equal(store_open_map(mem_map_open(s.mem), &options, &store), FL_OK);
     assert_non_null(strstr(said, "(superblock) at file offset 0,"));
     assert_non_null(strstr(said, "(clock) at file offset 512,"));
+    assert_non_null(strstr(said, "(clock) at file offset 2560,"));
     assert_int_equal(fl_close(store), FL_OK);
     subject_destroy(&s);
 }

@@ -244,6 +244,7 @@ each_kind_of_damage_is_named(void **state)
         {4, "superblock at 0,"},
         {BLOCK / 2 + 9, "superblock at 2048,"},
         {HEAP_CLOCK_OFF + 2, "clock at 512,"},
+        {heap_half_off(BLOCK, 1, HEAP_CLOCK_OFF), "clock at 2560,"},
         {BLOCK + 5 * 32 + 1, "table-word at 4256,"},
         {log + 9, "segment-header at "},
         {log + LOG_SEAL_OFF, "seal-word at "},
@@ -265,7 +266,7 @@ each_kind_of_damage_is_named(void **state)
         expect(0, "clean");
     }
     file_flip(HEAP_ROOT_OFF);
-    file_flip(HEAP_ROOT_OFF + HEAP_ROOT_STRIDE);
+    file_flip(heap_half_off(BLOCK, 1, HEAP_ROOT_OFF));
     expect(1, "root at 1024,");
 }
 

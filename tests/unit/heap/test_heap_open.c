@@ -5,8 +5,10 @@
  *         store that it makes. */
 #include "tests/unit/heap/fixture.h"
 
+#include "base/bytes.h"
+#include "base/crc32c.h"
 #include "base/fail.h"
-#include "storage/heap/heap_layout.h"
+#include "storage/heap/super.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -100,6 +102,30 @@ stop_record(void *context, const struct mem_map_event *event)
 }
 
 static void
+note(void *context, const char *rule, uint64_t off, uint64_t len, const char *text)
+{
+    (void)context;
+    (void)len;
+    fail_msg("%s at %llu: %s", rule, (unsigned long long)off, text);
+}
+
+/* What a crash leaves of the format is no damage, and the open for writing makes it whole. */
+static void
+format_assert_heals(struct nosync_map *map)
+{
+    const struct heap_report report = {NULL, note};
+    const struct heap_options options = {.report = &report};
+    struct heap_geometry geometry;
+    struct heap *heap = NULL;
+
+    assert_int_equal(heap_probe(map, &geometry, &report), FL_OK);
+    assert_int_equal(heap_open(map, &geometry, &options, &heap), FL_OK);
+    assert_int_equal(heap_open_finish(heap), FL_OK);
+    assert_memory_equal(map->media.base, map->media.base + BLOCK / 2, HEAP_SUPER_BYTES);
+    heap_close(heap);
+}
+
+static void
 format_cut_short_anywhere_is_begun_anew_or_done(void **state)
 {
     unsigned stops = 0;
@@ -125,6 +151,9 @@ format_cut_short_anywhere_is_begun_anew_or_done(void **state)
             const fl_status status = heap_probe(map, &geometry, NULL);
 
             assert_true(status == FL_NOT_FOUND || status == FL_OK);
+            if (status == FL_OK) {
+                format_assert_heals(map);
+            }
             nosync_close(map);
         }
         free(stop.image);
@@ -324,7 +353,7 @@ root_newer_and_damaged_leaves_no_claim_of_a_clean_close(void **state)
     assert_int_equal(got.sequence, 2);
     assert_int_equal(got.flags & HEAP_ROOT_CLEAN, 0);
     fixture_close(&f);
-    mem_map_bytes(f.mem)[HEAP_ROOT_OFF + HEAP_ROOT_STRIDE + 8] ^= 1;
+    mem_map_bytes(f.mem)[heap_half_off(BLOCK, 1, HEAP_ROOT_OFF) + 8] ^= 1;
     assert_int_equal(fixture_reopen(&f), FL_OK);
     assert_string_equal(f.rule, "root");
     fixture_destroy(&f);
@@ -339,14 +368,115 @@ clock_damaged_or_zeroed_is_reported(void **state)
     fixture_create(&f, PM_DIRECT, 64);
     assert_int_equal(heap_clock_put(f.heap, &f.pm, 1700000000123), FL_OK);
     fixture_close(&f);
-    mem_map_bytes(f.mem)[HEAP_CLOCK_OFF + 1] ^= 1;
-    assert_int_equal(fixture_reopen(&f), FL_OK);
-    assert_string_equal(f.rule, "clock");
-    assert_int_equal(heap_clock_get(f.heap), 0);
-    fixture_close(&f);
+    for (unsigned half = 0; half < 2; half++) {
+        uint8_t *clock = mem_map_bytes(f.mem) + heap_half_off(BLOCK, half, HEAP_CLOCK_OFF);
+        uint8_t saved[8];
+
+        memcpy(saved, clock, sizeof(saved));
+        clock[1] ^= 1;
+        assert_int_equal(fixture_reopen(&f), FL_OK);
+        assert_int_equal(f.findings, 1);
+        assert_string_equal(f.rule, "clock");
+        assert_int_equal(heap_clock_get(f.heap), 1700000000123);
+        fixture_close(&f);
+        memset(clock, 0, 8);
+        assert_int_equal(fixture_reopen(&f), FL_OK);
+        assert_int_equal(f.findings, 1);
+        assert_int_equal(heap_clock_get(f.heap), 1700000000123);
+        assert_int_equal(heap_open_finish(f.heap), FL_OK);
+        assert_memory_equal(clock, saved, sizeof(saved));
+    }
     memset(mem_map_bytes(f.mem) + HEAP_CLOCK_OFF, 0, 8);
+    memset(mem_map_bytes(f.mem) + heap_half_off(BLOCK, 1, HEAP_CLOCK_OFF), 0, 8);
     assert_int_equal(fixture_reopen(&f), FL_OK);
-    assert_string_equal(f.rule, "clock");
+    assert_int_equal(f.findings, 2);
+    assert_int_equal(heap_clock_get(f.heap), 0);
+    fixture_destroy(&f);
+}
+
+/* A crash between the two words, of a clock that goes on or is taken back. */
+static void
+clock_is_the_later_of_its_two_words(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_create(&f, PM_DIRECT, 64);
+    for (unsigned half = 0; half < 2; half++) {
+        assert_int_equal(heap_clock_put(f.heap, &f.pm, 1700000000000), FL_OK);
+        bytes_put_le64(mem_map_bytes(f.mem) + heap_half_off(BLOCK, half, HEAP_CLOCK_OFF),
+                       super_clock_encode(&f.geometry, half, 1700000000000 + 5 - 10 * half));
+        assert_int_equal(fixture_reopen(&f), FL_OK);
+        assert_int_equal(f.findings, 0);
+        assert_int_equal(heap_clock_get(f.heap), 1700000000000 + (half == 0 ? 5 : 0));
+    }
+    fixture_destroy(&f);
+}
+
+/* Each 4 KiB of a larger first block in turn: superblock, root and clock are there still. */
+static void
+page_of_block_0_lost_loses_nothing(void **state)
+{
+    enum { LARGE = 4 * BLOCK };
+    const struct mem_map_options options = {.mode = PM_DIRECT, .size_bytes_max = 16 * LARGE};
+    const struct heap_root used = {.lsn_next = 9999};
+
+    (void)state;
+    for (uint64_t page = 0; page < LARGE; page += BLOCK) {
+        struct heap_geometry geometry = {
+            .block_bytes = LARGE, .inline_bytes_max = 512, .size_bytes_max = 16 * LARGE};
+        const struct heap_options heap_options = {.blocks_ahead = 0};
+        struct mem_map *mem = mem_map_create(&options);
+        struct nosync_map *map = mem_map_open(mem);
+        struct heap *heap = NULL;
+        struct heap_root got;
+        struct pm pm;
+
+        assert_int_equal(heap_format(map, &geometry), FL_OK);
+        assert_int_equal(heap_open(map, &geometry, &heap_options, &heap), FL_OK);
+        pm_init(&pm, heap_media(heap));
+        assert_int_equal(heap_root_put(heap, &pm, &used), FL_OK);
+        assert_int_equal(heap_root_put(heap, &pm, &used), FL_OK);
+        assert_int_equal(heap_clock_put(heap, &pm, 77), FL_OK);
+        heap_close(heap);
+        memset(mem_map_bytes(mem) + page, 0xff, BLOCK);
+        assert_int_equal(heap_probe(map, &geometry, NULL), FL_OK);
+        assert_int_equal(heap_open(map, &geometry, &heap_options, &heap), FL_OK);
+        heap_root_get(heap, &got);
+        assert_in_range(got.sequence, 2, 3);
+        assert_int_equal(got.lsn_next, 9999);
+        assert_int_equal(heap_clock_get(heap), 77);
+        heap_close(heap);
+        nosync_close(map);
+        mem_map_destroy(mem);
+    }
+}
+
+static void
+super_version_set(uint8_t *at, uint32_t version)
+{
+    struct heap_super_media *super = (struct heap_super_media *)at;
+
+    bytes_put_le32(&super->version, version);
+    bytes_put_le32(&super->crc, crc32c(0, super, offsetof(struct heap_super_media, crc)));
+}
+
+/* Not FL_CORRUPT: nobody shall repair what is only too new. */
+static void
+second_copy_of_a_later_version_is_told_as_that(void **state)
+{
+    struct heap_geometry geometry;
+    struct fixture f;
+
+    (void)state;
+    fixture_create(&f, PM_DIRECT, 64);
+    fixture_close(&f);
+    super_version_set(mem_map_bytes(f.mem), HEAP_VERSION + 1);
+    super_version_set(mem_map_bytes(f.mem) + BLOCK / 2, HEAP_VERSION + 1);
+    f.map = mem_map_open(f.mem);
+    assert_int_equal(heap_probe(f.map, &geometry, NULL), FL_VERSION);
+    mem_map_bytes(f.mem)[3] ^= 1;
+    assert_int_equal(heap_probe(f.map, &geometry, NULL), FL_VERSION);
     fixture_destroy(&f);
 }
 
@@ -366,6 +496,9 @@ main(void)
         cmocka_unit_test(table_block_not_counted_yet_is_made_again),
         cmocka_unit_test(root_newer_and_damaged_leaves_no_claim_of_a_clean_close),
         cmocka_unit_test(clock_damaged_or_zeroed_is_reported),
+        cmocka_unit_test(clock_is_the_later_of_its_two_words),
+        cmocka_unit_test(page_of_block_0_lost_loses_nothing),
+        cmocka_unit_test(second_copy_of_a_later_version_is_told_as_that),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -159,17 +159,67 @@ root_comes_back_and_no_flipped_bit_does(void **state)
 
     (void)state;
     super_root_encode(&geometry, &root, &media);
-    assert_true(super_root_decode(&geometry, &media, &got));
+    assert_true(super_root_decode(&geometry, &media, 0, &got));
     assert_memory_equal(&got, &root, sizeof(root));
     other.uuid[3] ^= 1;
-    assert_false(super_root_decode(&other, &media, &got));
+    assert_false(super_root_decode(&other, &media, 0, &got));
     for (size_t bit = 0; bit < 8 * sizeof(media); bit++) {
         ((uint8_t *)&media)[bit / 8] ^= (uint8_t)(1u << bit % 8);
-        assert_false(super_root_decode(&geometry, &media, &got));
+        assert_false(super_root_decode(&geometry, &media, 0, &got));
         ((uint8_t *)&media)[bit / 8] ^= (uint8_t)(1u << bit % 8);
     }
     memset(&media, 0, sizeof(media));
-    assert_false(super_root_decode(&geometry, &media, &got));
+    assert_false(super_root_decode(&geometry, &media, 0, &got));
+}
+
+/* A root in the other slot's place was not put there by a close; an LSN has 63 bits. */
+static void
+root_that_its_slot_cannot_have_is_refused(void **state)
+{
+    struct heap_root root = {.lsn_next = 4096};
+    struct heap_root_media media;
+    struct heap_root got;
+
+    (void)state;
+    for (root.sequence = 0; root.sequence < 5; root.sequence++) {
+        super_root_encode(&geometry, &root, &media);
+        for (unsigned slot = 0; slot < 2; slot++) {
+            assert_int_equal(super_root_decode(&geometry, &media, slot, &got),
+                             root.sequence > 0 && root.sequence % 2 == (slot == 0));
+        }
+    }
+    root.sequence = 1;
+    root.lsn_next = UINT64_C(1) << 63;
+    super_root_encode(&geometry, &root, &media);
+    assert_false(super_root_decode(&geometry, &media, 0, &got));
+    root.lsn_next--;
+    super_root_encode(&geometry, &root, &media);
+    assert_true(super_root_decode(&geometry, &media, 0, &got));
+}
+
+/* What is zero today may say something to a later reader. */
+static void
+reserved_bytes_are_read_by_nobody(void **state)
+{
+    const struct heap_root root = {.sequence = 2, .lsn_next = 4096};
+    struct heap_super_media super;
+    struct heap_root_media media;
+    struct heap_geometry got_geometry;
+    struct heap_root got;
+
+    (void)state;
+    super_encode(&geometry, &super);
+    memset(super.reserved, 0xff, sizeof(super.reserved));
+    crc_again(&super);
+    assert_int_equal(super_decode(&super, &got_geometry), FL_OK);
+    assert_false(got_geometry.ro_only);
+    super_root_encode(&geometry, &root, &media);
+    memset(&media.checkpoint_lsn, 0xff, offsetof(struct heap_root_media, crc) - 32);
+    bytes_put_le64(&media.flags, ~HEAP_ROOT_CLEAN);
+    bytes_put_le32(&media.crc, crc32c(crc32c(0, geometry.uuid, sizeof(geometry.uuid)), &media,
+                                      offsetof(struct heap_root_media, crc)));
+    assert_true(super_root_decode(&geometry, &media, 1, &got));
+    assert_int_equal(got.flags & HEAP_ROOT_CLEAN, 0);
 }
 
 static void
@@ -180,15 +230,16 @@ clock_comes_back_and_neither_zeros_nor_a_flipped_bit_do(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
-        const uint64_t word = super_clock_encode(&geometry, times[i]);
+        const uint64_t word = super_clock_encode(&geometry, 0, times[i]);
 
-        assert_true(super_clock_decode(&geometry, word, &ms));
+        assert_false(super_clock_decode(&geometry, 1, word, &ms));
+        assert_true(super_clock_decode(&geometry, 0, word, &ms));
         assert_int_equal(ms, times[i]);
         for (unsigned bit = 0; bit < 64; bit++) {
-            assert_false(super_clock_decode(&geometry, word ^ UINT64_C(1) << bit, &ms));
+            assert_false(super_clock_decode(&geometry, 0, word ^ UINT64_C(1) << bit, &ms));
         }
     }
-    assert_false(super_clock_decode(&geometry, 0, &ms));
+    assert_false(super_clock_decode(&geometry, 0, 0, &ms));
 }
 
 static void
@@ -202,7 +253,7 @@ table_word_comes_back_and_no_flipped_bit_does(void **state)
         for (unsigned s = HEAP_FREE; s <= HEAP_META; s++) {
             const struct heap_entry entry = {.state = (enum heap_state)s,
                                              .generation = generations[n],
-                                             .head = (uint8_t)(s * 50)};
+                                             .head = (uint8_t)(s & 1)};
             const uint64_t word = super_entry_encode(&geometry, 77, entry);
 
             assert_true(super_entry_decode(&geometry, 77, word, &got));
@@ -231,6 +282,45 @@ table_word_of_another_block_or_store_is_refused(void **state)
     assert_false(super_entry_decode(&other, 77, word, &got));
 }
 
+/* The time is no block's word, whatever the block's number, nor is a word the time. */
+static void
+table_word_and_clock_are_not_taken_for_each_other(void **state)
+{
+    const struct heap_entry entry = {.state = HEAP_LOG, .generation = 3};
+    struct heap_entry got;
+    uint64_t ms = 0;
+
+    (void)state;
+    for (uint32_t block = 0; block < 4096; block += block < 8 ? 1 : 504) {
+        for (unsigned half = 0; half < 2; half++) {
+            assert_false(
+                super_entry_decode(&geometry, block, super_clock_encode(&geometry, half, 3), &got));
+            assert_false(super_clock_decode(&geometry, half,
+                                            super_entry_encode(&geometry, block, entry), &ms));
+        }
+    }
+}
+
+static void
+table_word_with_a_head_or_state_unknown_is_refused(void **state)
+{
+    struct heap_entry got;
+
+    (void)state;
+    for (unsigned head = 2; head < 256; head++) {
+        const struct heap_entry entry = {.state = HEAP_LOG, .generation = 3, .head = (uint8_t)head};
+
+        assert_false(
+            super_entry_decode(&geometry, 77, super_entry_encode(&geometry, 77, entry), &got));
+    }
+    for (unsigned unknown = HEAP_META + 1; unknown < 16; unknown++) {
+        const struct heap_entry entry = {.state = (enum heap_state)unknown, .generation = 3};
+
+        assert_false(
+            super_entry_decode(&geometry, 77, super_entry_encode(&geometry, 77, entry), &got));
+    }
+}
+
 static void
 table_word_never_written_is_free(void **state)
 {
@@ -253,9 +343,13 @@ main(void)
         cmocka_unit_test(superblock_of_an_impossible_geometry_is_corrupt),
         cmocka_unit_test(uuid_is_a_random_one),
         cmocka_unit_test(root_comes_back_and_no_flipped_bit_does),
+        cmocka_unit_test(root_that_its_slot_cannot_have_is_refused),
+        cmocka_unit_test(reserved_bytes_are_read_by_nobody),
         cmocka_unit_test(clock_comes_back_and_neither_zeros_nor_a_flipped_bit_do),
         cmocka_unit_test(table_word_comes_back_and_no_flipped_bit_does),
         cmocka_unit_test(table_word_of_another_block_or_store_is_refused),
+        cmocka_unit_test(table_word_and_clock_are_not_taken_for_each_other),
+        cmocka_unit_test(table_word_with_a_head_or_state_unknown_is_refused),
         cmocka_unit_test(table_word_never_written_is_free),
     };
 
