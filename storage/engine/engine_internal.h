@@ -39,8 +39,8 @@ struct engine {
     _Atomic(uint64_t) versions_bytes;
 
     /* the clock */
-    _Atomic(uint64_t) clock_floor_ms; /* an earlier run may have judged by it */
-    _Atomic(uint64_t) clock_lease_ms; /* durable; 0: none needed yet */
+    _Atomic(uint64_t) clock_floor_ms; /* this run, or an earlier one, may have judged by it */
+    _Atomic(uint64_t) clock_lease_ms; /* durable; 0: none needed yet; UINT64_MAX: read-only */
 
     /* committer, for media whose drain blocks */
     pthread_t committer;
@@ -125,6 +125,7 @@ void expiry_deinit(struct expiry *expiry);
 bool engine_expire_step(struct engine *engine);
 bool engine_clock_step(struct engine *engine);
 fl_status engine_clock_start(struct engine *engine);
+void engine_clock_judged(struct engine *engine, uint64_t now_ms);
 
 /* clean.c */
 bool engine_clean_step(struct engine *engine);

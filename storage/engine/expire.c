@@ -1,8 +1,8 @@
 /* Deadlines: a heap of them, the clock that judges, and keys dropped when their time has come.
  *
  * Nothing is written when a key expires: its record masks older versions as a tombstone would, and the clock never goes
- * back behind what was judged by it - before anything is judged at time t, a lease over t is durable (storage rule
- * 21). */
+ * back behind what was judged by it. Across a crash: before anything is judged at time t, a lease over t is durable.
+ * Within a run, and across a clean close: the floor rises to each time that was judged by (storage rule 21). */
 #include "storage/engine/engine_internal.h"
 
 #include "base/fail.h"
@@ -30,24 +30,38 @@ wall_ms(const struct engine *engine)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+/* Judged by: the clock does not go behind it any more. Returns it, or what the clock has come to meanwhile. */
+static uint64_t
+floor_raise(struct engine *engine, uint64_t floor, uint64_t now)
+{
+    while (now > floor &&
+           !atomic_compare_exchange_weak_explicit(&engine->clock_floor_ms, &floor, now,
+                                                  memory_order_release, memory_order_acquire)) {
+    }
+    return now > floor ? now : floor;
+}
+
 uint64_t
 engine_now_ms(struct engine *engine)
 {
+    /* In this order: a floor that is seen lies under the lease that is seen. */
+    const uint64_t floor = atomic_load_explicit(&engine->clock_floor_ms, memory_order_acquire);
     const uint64_t lease = atomic_load_explicit(&engine->clock_lease_ms, memory_order_acquire);
-    const uint64_t floor = atomic_load_explicit(&engine->clock_floor_ms, memory_order_relaxed);
     const uint64_t wall = wall_ms(engine);
     const uint64_t now = wall > floor ? wall : floor;
 
-    /* No lease: no deadline was ever seen, so nothing is judged by it. */
-    return lease != 0 && now > lease ? lease : now;
+    /* No lease: no deadline was ever seen, so nothing is judged by it, and the wall clock may still be put right. */
+    return lease == 0 ? now : floor_raise(engine, floor, now > lease ? lease : now);
 }
 
 static fl_status
-lease_write(struct engine *engine, struct pm *pm)
+lease_write(struct engine *engine, struct pm *pm, uint64_t now)
 {
     const uint64_t floor = atomic_load(&engine->clock_floor_ms);
-    const uint64_t wall = wall_ms(engine);
-    const uint64_t lease = (wall > floor ? wall : floor) + LEASE_MS;
+    const uint64_t before = atomic_load(&engine->clock_lease_ms);
+    const uint64_t wanted = (now > floor ? now : floor) + LEASE_MS;
+    /* A reader may be about to judge by the last moment of the one before. */
+    const uint64_t lease = wanted > before ? wanted : before;
     const fl_status status = heap_clock_put(engine->heap, pm, lease);
 
     if (status == FL_OK) {
@@ -57,29 +71,40 @@ lease_write(struct engine *engine, struct pm *pm)
     return status;
 }
 
+/* While loading: records were dropped because they had expired at `now_ms`. */
+void
+engine_clock_judged(struct engine *engine, uint64_t now_ms)
+{
+    (void)floor_raise(engine, atomic_load(&engine->clock_floor_ms), now_ms);
+}
+
 /* Under commit_lock: the first deadline of this run wants a lease before anybody judges by it. */
 fl_status
 engine_clock_start(struct engine *engine)
 {
-    if (engine->read_only || atomic_load(&engine->clock_lease_ms) != 0) {
+    if (atomic_load(&engine->clock_lease_ms) != 0) {
         return FL_OK;
     }
-    return lease_write(engine, log_head_pm(engine->log, LOG_HEAD_MAIN));
+    if (engine->read_only) {
+        /* What is judged now leaves no trace on media; only within the run it must hold. */
+        atomic_store(&engine->clock_lease_ms, UINT64_MAX);
+        return FL_OK;
+    }
+    return lease_write(engine, log_head_pm(engine->log, LOG_HEAD_MAIN), wall_ms(engine));
 }
 
 bool
 engine_clock_step(struct engine *engine)
 {
     const uint64_t lease = atomic_load(&engine->clock_lease_ms);
+    const uint64_t wall = wall_ms(engine);
 
-    if (lease == 0 || wall_ms(engine) + LEASE_RENEW_MS < lease ||
+    /* Good for longer also when the wall clock went back: the store's stands until it has caught up. */
+    if (lease == 0 || lease == UINT64_MAX || wall + LEASE_RENEW_MS < lease ||
         atomic_load(&engine->failed) != FL_OK) {
         return false;
     }
-    if (lease > wall_ms(engine) + LEASE_MS) {
-        return false; /* the wall clock went back: the lease is good for longer */
-    }
-    return lease_write(engine, &engine->keeper_pm) == FL_OK;
+    return lease_write(engine, &engine->keeper_pm, wall) == FL_OK;
 }
 
 static void

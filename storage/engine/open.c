@@ -233,7 +233,8 @@ engine_close(struct engine *engine)
         const uint64_t tail_off = log_head_off(engine->log, LOG_HEAD_MAIN);
 
         if (status == FL_OK && atomic_load(&engine->clock_lease_ms) != 0) {
-            /* Give back what is left of the lease: the next run starts at the present time. */
+            /* Give back what is left of the lease: the next run starts at the present time, which nothing that was
+             * judged by lies over. */
             status = heap_clock_put(engine->heap, &engine->keeper_pm, engine_now_ms(engine));
         }
         if (status == FL_OK) {

@@ -468,7 +468,11 @@ load_all(struct loader *loader, struct worker *workers)
     const bool deadlines = engine->expiry.count > 0;
 
     expiry_settle(engine);
-    return deadlines ? engine_clock_start(engine) : FL_OK;
+    if (!deadlines) {
+        return FL_OK;
+    }
+    engine_clock_judged(engine, loader->now_ms);
+    return engine_clock_start(engine);
 }
 
 fl_status
