@@ -37,6 +37,11 @@ segment_begin_nofence(struct log *log, enum log_head_id id, uint32_t blocks, enu
     uint32_t generation = 0;
     uint64_t nonce = 0;
 
+    const uint64_t bytes = (uint64_t)blocks * log->block_bytes;
+
+    if (atomic_load(&log->lsn_next) > LOG_LSN_END - LOG_HEADS * bytes) {
+        return FL_FAIL(FL_NO_SPACE, "the store has used up its LSNs");
+    }
     fl_status status = log_nonce_make(&nonce);
 
     if (status == FL_OK) {
@@ -45,7 +50,7 @@ segment_begin_nofence(struct log *log, enum log_head_id id, uint32_t blocks, enu
     if (status != FL_OK) {
         return status;
     }
-    const uint64_t base = atomic_fetch_add(&log->lsn_next, (uint64_t)blocks * log->block_bytes);
+    const uint64_t base = atomic_fetch_add(&log->lsn_next, bytes);
     const struct heap_entry as = {.state = HEAP_LOG, .head = (uint8_t)id};
 
     heap_own_begin_nofence(log->heap, &head->pm, block, blocks, as, (struct heap_note){nonce, base},

@@ -82,8 +82,11 @@ static bool
 header_valid(const struct loading *l, uint32_t block, uint32_t magic)
 {
     const struct log_header_media *header = header_at(l, block);
+    const uint64_t bytes = (uint64_t)bytes_get_le32(header->blocks) << l->log->block_shift;
+    const uint64_t base_lsn = bytes_get_le64(header->base_lsn);
 
-    return bytes_get_le32(header->magic) == magic && bytes_get_le32(header->blocks) > 0 &&
+    return bytes_get_le32(header->magic) == magic && bytes > 0 && header->head < LOG_HEADS &&
+           base_lsn < LOG_LSN_END && bytes <= LOG_LSN_END - base_lsn &&
            bytes_get_le32(header->crc) == log_header_crc(l->log, block, header);
 }
 
@@ -140,7 +143,7 @@ segment_load(struct loading *l, uint32_t block, struct header header, bool blob)
     segment->nonce = header.nonce;
     segment->base_lsn = header.base_lsn;
     segment->open_lsn = header.open_lsn;
-    segment->head = header.head < LOG_HEADS ? header.head : LOG_HEAD_CLEANER;
+    segment->head = header.head;
     segment->end = log_segment_bytes(log, segment);
     segment->sealed = blob;
     atomic_store(&segment->live_bytes, blob ? segment->end : 0);
@@ -187,7 +190,8 @@ owned_load(struct loading *l, uint32_t block, struct heap_entry entry)
         return;
     }
     if (!header_valid(l, block, blob ? LOG_MAGIC_BLOB : LOG_MAGIC_LOG) ||
-        bytes_get_le32(header_at(l, block)->generation) != entry.generation) {
+        bytes_get_le32(header_at(l, block)->generation) != entry.generation ||
+        header_at(l, block)->head != entry.head) {
         damage(l, "segment-header", off_of(l, block), sizeof(struct log_header_media),
                "block %u is in use, but the header of its segment does not validate", block);
         if (l->load->salvage) {
@@ -279,6 +283,11 @@ seal_load(struct loading *l, uint32_t block)
     }
     segment->sealed = true;
     segment->end = end;
+    if (end < segment->marked) {
+        segment->end = segment->marked;
+        damage(l, "seal-word", off_of(l, block) + LOG_SEAL_OFF, sizeof(seal),
+               "the segment at block %u is sealed below its mark", block);
+    }
 }
 
 /* A link must lead to the segment it was written for, or to one that was freed since (rule 7). */
@@ -368,11 +377,23 @@ continuations_check(struct loading *l)
     }
 }
 
+/* A clean close sealed every segment. What format leaves says the same of a log that isn't there yet, and may be all
+ * that is left of the roots. */
+static bool
+closed_cleanly(const struct loading *l)
+{
+    struct heap_root root;
+
+    heap_root_get(l->log->heap, &root);
+    return (root.flags & HEAP_ROOT_CLEAN) != 0 && root.sequence > 1;
+}
+
 /* Each head goes on behind its newest segment; only that one may be open. */
 static void
 heads_load(struct loading *l)
 {
     struct log *log = l->log;
+    const bool clean = closed_cleanly(l);
 
     for (uint32_t block = 2; block < l->total; block++) {
         const struct log_segment *segment = &log->segments[block];
@@ -388,9 +409,10 @@ heads_load(struct loading *l)
         const struct log_segment *segment = &log->segments[block];
 
         if (segment->use == LOG_USE_LOG && !segment->sealed &&
-            log->heads[segment->head].prev_block != block) {
+            (clean || log->heads[segment->head].prev_block != block)) {
             damage(l, "segment-open", off_of(l, block) + LOG_SEAL_OFF, sizeof(uint64_t),
-                   "the segment at block %u is open, but not the newest of its head", block);
+                   "the segment at block %u is open, but %s", block,
+                   clean ? "the store was closed cleanly" : "not the newest of its head");
         }
     }
     for (int i = 0; i < LOG_HEADS; i++) {

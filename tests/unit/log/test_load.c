@@ -7,6 +7,7 @@
 #include "tests/unit/log/fixture.h"
 
 #include "base/bytes.h"
+#include "base/crc32c.h"
 #include "base/fail.h"
 
 #include <setjmp.h>
@@ -214,6 +215,117 @@ note_damaged_is_reported_and_harms_nothing(void **state)
     assert_int_equal(fixture_reopen(&f, FIXTURE_WRITE), FL_OK);
     assert_string_equal(f.rules, "table-note ");
     assert_non_null(fixture_met(&f, "key2"));
+}
+
+static void
+header_crc_again(uint64_t off)
+{
+    struct log_header_media *header = (struct log_header_media *)fixture_at(&f, off);
+    uint8_t place[8];
+
+    bytes_put_le32(place, crc32c(0, f.geometry.uuid, sizeof(f.geometry.uuid)));
+    bytes_put_le32(place + 4, (uint32_t)(off / BLOCK));
+    bytes_put_le32(header->crc,
+                   crc32c(crc32c(0, place, sizeof(place)), header, LOG_HEADER_CRC_BYTES));
+}
+
+/* Its CRC is right: a later writer, or the other one of two words was lost. */
+static void
+header_with_a_head_that_is_not_there_or_the_tables_is_damage(void **state)
+{
+    struct log_header_media *header = (struct log_header_media *)fixture_at(&f, segment_off(0));
+
+    (void)state;
+    for (unsigned head = 1; head < 256; head += head == 1 ? 1 : 127) {
+        header->head = (uint8_t)head;
+        header_crc_again(segment_off(0));
+        assert_refused("segment-header", segment_off(0));
+        assert_int_equal(fixture_reopen(&f, FIXTURE_SALVAGE), FL_OK);
+        assert_non_null(fixture_met(&f, "key0"));
+    }
+    header->head = 0;
+    header_crc_again(segment_off(0));
+    assert_int_equal(fixture_reopen(&f, FIXTURE_READ), FL_OK);
+}
+
+/* What a later writer puts there says nothing to this reader. */
+static void
+header_with_reserved_bytes_set_is_read(void **state)
+{
+    struct log_header_media *header = (struct log_header_media *)fixture_at(&f, segment_off(0));
+
+    (void)state;
+    memset(header->reserved0, 0xff, sizeof(header->reserved0));
+    memset(header->base_repl_off, 0xff, sizeof(header->base_repl_off));
+    memset(header->reserved1, 0xff, sizeof(header->reserved1));
+    header_crc_again(segment_off(0));
+    memset(fixture_at(&f, segment_off(0) + LOG_MARK_OFF + 8), 0xff, 40);
+    memset(fixture_at(&f, word_off(0) + 24), 0xff, 8);
+    assert_int_equal(fixture_reopen(&f, FIXTURE_WRITE), FL_OK);
+    assert_int_equal(f.findings, 0);
+    assert_non_null(fixture_met(&f, "key0"));
+}
+
+static void
+base_lsn_out_of_bounds_is_damage_and_any_other_is_not(void **state)
+{
+    struct log_header_media *header = (struct log_header_media *)fixture_at(&f, segment_off(5));
+    const uint64_t base = bytes_get_le64(header->base_lsn);
+
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        bytes_put_le64(header->base_lsn,
+                       i == 0 ? UINT64_C(1) << 63 : (UINT64_C(1) << 63) - (i == 1 ? 64 : BLOCK));
+        header_crc_again(segment_off(5));
+        if (i < 2) {
+            assert_refused("segment-header", segment_off(5));
+        }
+    }
+    /* Not one segment more, and the store says so. */
+    assert_int_equal(fixture_reopen(&f, FIXTURE_WRITE), FL_OK);
+    assert_int_equal(log_frame_begin(f.log, LOG_HEAD_MAIN, 1, 64, HEAP_NORMAL), FL_NO_SPACE);
+    bytes_put_le64(header->base_lsn, base + 12345 * 7);
+    header_crc_again(segment_off(5));
+    memset(fixture_at(&f, segment_off(5) + LOG_SEAL_OFF), 0, BLOCK - LOG_SEAL_OFF);
+    assert_int_equal(fixture_reopen(&f, FIXTURE_WRITE), FL_OK);
+    fixture_put(&f, LOG_HEAD_MAIN, "unaligned", "1");
+    assert_int_equal(log_lsn_next(f.log) % 64, (base + 12345 * 7) % 64);
+    assert_int_equal(fixture_reopen(&f, FIXTURE_WRITE), FL_OK);
+    assert_non_null(fixture_met(&f, "unaligned"));
+}
+
+/* A clean close seals all: what is open then has lost its seal, and perhaps frames. */
+static void
+segment_open_in_a_store_closed_cleanly_is_damage(void **state)
+{
+    const struct heap_root clean = {
+        .sequence = 1, .flags = HEAP_ROOT_CLEAN, .lsn_next = log_lsn_next(f.log)};
+    struct pm pm;
+
+    (void)state;
+    assert_int_equal(fixture_reopen(&f, FIXTURE_WRITE), FL_OK); /* all sealed */
+    pm_init(&pm, heap_media(f.heap));
+    assert_int_equal(heap_root_put(f.heap, &pm, &clean), FL_OK);
+    assert_int_equal(fixture_reopen(&f, FIXTURE_READ), FL_OK);
+    memset(fixture_at(&f, segment_off(5) + LOG_SEAL_OFF), 0, 8);
+    assert_refused("segment-open", segment_off(5) + LOG_SEAL_OFF);
+    assert_int_equal(fixture_reopen(&f, FIXTURE_SALVAGE), FL_OK);
+    assert_non_null(fixture_met(&f, "key5"));
+}
+
+static void
+seal_below_the_mark_is_damage(void **state)
+{
+    const struct log_segment *segment = log_segment_of(f.log, blocks[1]);
+    const uint32_t lines = (uint32_t)(segment->end / LOG_LINE_BYTES) + 1;
+    uint8_t bytes[16];
+
+    (void)state;
+    bytes_put_le64(bytes, segment->nonce ^ crc32c(0, f.geometry.uuid, sizeof(f.geometry.uuid)));
+    bytes_put_le64(bytes + 8, lines | (uint64_t)LOG_MARK_OFF << 32);
+    bytes_put_le64(fixture_at(&f, segment_off(1) + LOG_MARK_OFF),
+                   lines | (uint64_t)crc32c(0, bytes, sizeof(bytes)) << 32);
+    assert_refused("seal-word", segment_off(1) + LOG_SEAL_OFF);
 }
 
 static void
@@ -450,6 +562,11 @@ main(void)
         RULE(header_with_any_bit_flipped_is_damage),
         RULE(header_lost_is_damage_and_salvaged),
         RULE(note_damaged_is_reported_and_harms_nothing),
+        RULE(header_with_a_head_that_is_not_there_or_the_tables_is_damage),
+        RULE(header_with_reserved_bytes_set_is_read),
+        RULE(base_lsn_out_of_bounds_is_damage_and_any_other_is_not),
+        RULE(segment_open_in_a_store_closed_cleanly_is_damage),
+        RULE(seal_below_the_mark_is_damage),
         RULE(header_of_another_block_or_store_is_damage),
         RULE(table_word_zeroed_is_damage_and_salvaged),
         RULE(table_word_damaged_is_damage_and_salvaged),
