@@ -304,13 +304,42 @@ log_blob_segment(const struct log *log, const struct log_blob_ref *ref)
 }
 
 fl_status
+log_blob_verify(const struct log *log, const struct log_blob_ref *ref, uint64_t off, uint64_t len)
+{
+    const uint64_t start = (uint64_t)ref->block << log->block_shift;
+    const uint8_t *table = log->media->base + start + LOG_HEADER_BYTES;
+    const uint64_t data = start + data_off(ref->len);
+
+    if (off >= ref->len || len == 0) {
+        return FL_OK;
+    }
+    const uint64_t end = len < ref->len - off ? off + len : ref->len;
+
+    if (crc32c(0, table, (size_t)chunks_of(ref->len) * sizeof(uint32_t)) != ref->table_crc) {
+        return FL_FAIL(FL_CORRUPT, "the chunk CRCs at file offset %" PRIu64 " are damaged",
+                       start + LOG_HEADER_BYTES);
+    }
+    for (uint64_t i = off / LOG_BLOB_CHUNK_BYTES; i < chunks_of(end); i++) {
+        const uint64_t at = i * LOG_BLOB_CHUNK_BYTES;
+        const uint64_t left = ref->len - at;
+        const size_t part = left < LOG_BLOB_CHUNK_BYTES ? (size_t)left : LOG_BLOB_CHUNK_BYTES;
+
+        if (crc32c(chunk_seed(ref->nonce, i), log->media->base + data + at, part) !=
+            bytes_get_le32(table + i * sizeof(uint32_t))) {
+            return FL_FAIL(FL_CORRUPT,
+                           "a value's chunk at file offset %" PRIu64
+                           " is damaged; run faultline-check --repair",
+                           data + at);
+        }
+    }
+    return FL_OK;
+}
+
+fl_status
 log_blob_view(const struct log *log, const struct log_blob_ref *ref, bool verify,
               struct fl_bytes *value)
 {
     const uint64_t start = (uint64_t)ref->block << log->block_shift;
-    const uint8_t *base = log->media->base + start;
-    const uint8_t *table = base + LOG_HEADER_BYTES;
-    const uint64_t chunks = chunks_of(ref->len);
 
     if (log_blob_segment(log, ref) == NULL) {
         return FL_FAIL(FL_CORRUPT,
@@ -318,27 +347,7 @@ log_blob_view(const struct log *log, const struct log_blob_ref *ref, bool verify
                        " are gone; run faultline-check --repair",
                        ref->len, start);
     }
-    value->ptr = base + data_off(ref->len);
+    value->ptr = log->media->base + start + data_off(ref->len);
     value->len = (size_t)ref->len;
-    if (!verify) {
-        return FL_OK;
-    }
-    if (crc32c(0, table, (size_t)chunks * sizeof(uint32_t)) != ref->table_crc) {
-        return FL_FAIL(FL_CORRUPT, "the chunk CRCs at file offset %" PRIu64 " are damaged",
-                       start + LOG_HEADER_BYTES);
-    }
-    for (uint64_t i = 0; i < chunks; i++) {
-        const uint64_t off = i * LOG_BLOB_CHUNK_BYTES;
-        const uint64_t left = ref->len - off;
-        const size_t part = left < LOG_BLOB_CHUNK_BYTES ? (size_t)left : LOG_BLOB_CHUNK_BYTES;
-
-        if (crc32c(chunk_seed(ref->nonce, i), (const uint8_t *)value->ptr + off, part) !=
-            bytes_get_le32(table + i * sizeof(uint32_t))) {
-            return FL_FAIL(FL_CORRUPT,
-                           "a value's chunk at file offset %" PRIu64
-                           " is damaged; run faultline-check --repair",
-                           start + data_off(ref->len) + off);
-        }
-    }
-    return FL_OK;
+    return verify ? log_blob_verify(log, ref, 0, ref->len) : FL_OK;
 }

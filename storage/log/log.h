@@ -208,6 +208,10 @@ void log_blob_close(struct log_blob *blob);
 /* The value in place. `verify`: check every chunk's CRC. FL_CORRUPT. */
 FL_NODISCARD fl_status log_blob_view(const struct log *log, const struct log_blob_ref *ref,
                                      bool verify, struct fl_bytes *value);
+/* Check the CRCs of the chunks that `len` bytes from `off` of the value touch; bytes behind its end are none. The
+ * reference names a segment that is there. FL_CORRUPT. */
+FL_NODISCARD fl_status log_blob_verify(const struct log *log, const struct log_blob_ref *ref,
+                                       uint64_t off, uint64_t len);
 /* Does the reference name a blob segment that is there? */
 struct log_segment *log_blob_segment(const struct log *log, const struct log_blob_ref *ref);
 
