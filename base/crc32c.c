@@ -151,7 +151,15 @@ crc32c_sse42(uint32_t crc, const void *data, size_t len)
     }
     uint32_t c = (uint32_t)c0;
 
-    for (; len > 0; len--, p++) {
+    if ((len & 4) != 0) {
+        c = _mm_crc32_u32(c, bytes_get_le32(p));
+        p += 4;
+    }
+    if ((len & 2) != 0) {
+        c = _mm_crc32_u16(c, bytes_get_le16(p));
+        p += 2;
+    }
+    if ((len & 1) != 0) {
         c = _mm_crc32_u8(c, *p);
     }
     return ~c;

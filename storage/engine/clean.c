@@ -16,7 +16,7 @@ enum {
     GROUP = 32,        /* records looked up together */
     INSTALL_STEP = 16, /* copies installed under one hold of the commit lock */
     COPY_BYTES = 256 * 1024,
-    OTHER_BLOCKS = 15, /* superblock, table, heads, reserve, ahead, warm, on their way back */
+    OTHER_BLOCKS = 17, /* superblock, table, heads, reserve, ahead, warm, on their way back */
     MARGIN_SHARE = 20, /* of the live data, but at least */
     MARGIN_BLOCKS = 3,
     GARBAGE_SEGMENTS_MIN = 2, /* below it cleaning isn't worth a segment of its own */

@@ -152,7 +152,7 @@ prefetch_changes(struct engine *engine, const struct engine_change *changes, uin
         hashes[wanted] = changes[i].hash;
         wanted += !changes[i].skip;
     }
-    engine_prefetch(engine, hashes, wanted, INDEX_TO_RECORD);
+    engine_prefetch_replaced(engine, hashes, wanted);
 }
 
 static void

@@ -112,6 +112,8 @@ uint64_t engine_hash(const struct engine *engine, struct fl_key key);
 /* As index_prefetch(). */
 void engine_prefetch(struct engine *engine, const uint64_t *hashes, size_t count,
                      enum index_depth depth);
+/* The same for what a put of each key needs. */
+void engine_prefetch_replaced(struct engine *engine, const uint64_t *hashes, size_t count);
 
 /* Ask the clock only if the record has a deadline. */
 #define ENGINE_NOW UINT64_C(0)

@@ -35,10 +35,27 @@ prefetch_media(void *context, const index_loc *locs, size_t count)
     }
 }
 
+static void
+prefetch_replaced(void *context, const index_loc *locs, size_t count)
+{
+    const struct engine *engine = context;
+
+    prefetch_media(context, locs, count);
+    for (size_t i = 0; i < count; i++) {
+        log_dead_prefetch(engine->log, locs[i] & INDEX_LOC_OFF_MASK);
+    }
+}
+
 void
 engine_prefetch(struct engine *engine, const uint64_t *hashes, size_t count, enum index_depth depth)
 {
     index_prefetch(engine->index, hashes, count, depth, prefetch_media);
+}
+
+void
+engine_prefetch_replaced(struct engine *engine, const uint64_t *hashes, size_t count)
+{
+    index_prefetch(engine->index, hashes, count, INDEX_TO_RECORD, prefetch_replaced);
 }
 
 struct index *

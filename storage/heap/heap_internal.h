@@ -26,7 +26,7 @@ struct heap_block {
     bool warm : 1; /* free or picked, and was not punched */
 };
 
-enum { HEAP_READY_MAX = 4096, HEAP_WARM_MAX = 2 };
+enum { HEAP_READY_MAX = 4096, HEAP_WARM_MAX = 4 };
 
 struct heap {
     struct nosync_map *map;

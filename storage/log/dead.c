@@ -59,6 +59,16 @@ dead_place(uint64_t off, size_t bytes, uint64_t *word, uint64_t *bit)
 }
 
 void
+log_dead_prefetch(const struct log *log, uint64_t off)
+{
+    uint64_t word;
+    uint64_t bit;
+
+    (void)dead_place(off, 0, &word, &bit);
+    __builtin_prefetch(log->dead + word);
+}
+
+void
 log_dead_note(struct log *log, uint64_t off, size_t bytes)
 {
     uint64_t word;

@@ -72,6 +72,8 @@ bool log_peek(const struct log *log, uint64_t off, struct log_record *record);
  * notes, any ask. */
 void log_dead_note(struct log *log, uint64_t off, size_t bytes);
 bool log_dead_noted(const struct log *log, uint64_t off, size_t bytes);
+void log_dead_prefetch(const struct log *log, uint64_t off); /* for the note */
+
 /* What the record at `off` counts for in live_bytes. */
 uint64_t log_account_bytes(const struct log_record *record);
 
