@@ -55,8 +55,9 @@ pick_run(struct heap *heap, uint32_t count, uint32_t *first)
     }
     for (uint32_t block = count == 1 ? heap->free_hint : 2; block < heap->blocks_max; block++) {
         const uint8_t use = heap->blocks[block].use;
-        const bool usable =
-            !heap_block_is_meta(heap, block) && (use == HEAP_USE_FREE || use == HEAP_USE_BEYOND);
+        const bool usable = !heap_block_is_meta(heap, block) &&
+                            (use == HEAP_USE_FREE || use == HEAP_USE_BEYOND) &&
+                            !heap_block_is_worn(&heap->blocks[block]);
 
         run = usable ? run + 1 : 0;
         if (run == count) {
@@ -80,8 +81,10 @@ extend_total(struct heap *heap, uint32_t end)
     for (uint32_t block = heap->blocks_total; block < end; block++) {
         heap->picked_beyond -= heap->blocks[block].use == HEAP_USE_FAULTING;
         if (heap->blocks[block].use == HEAP_USE_BEYOND && !heap_block_is_meta(heap, block)) {
-            heap->blocks[block].use = HEAP_USE_FREE;
-            heap->free_count++;
+            const bool worn = heap_block_is_worn(&heap->blocks[block]);
+
+            heap->blocks[block].use = worn ? HEAP_USE_WORN : HEAP_USE_FREE;
+            heap->free_count += !worn;
             if (block < heap->free_hint) {
                 heap->free_hint = block;
             }
@@ -236,6 +239,10 @@ fault_run_once(struct heap *heap, uint32_t count, uint32_t *first)
     if (status == FL_OK) {
         status = fault_picked(heap, *first, count);
         if (status != FL_OK) {
+            /* Their space was given back with what they hadn't got yet. */
+            for (uint32_t b = *first; b < *first + count; b++) {
+                heap->blocks[b].warm = false;
+            }
             unpick(heap, *first, count);
         }
     }
@@ -312,6 +319,10 @@ ahead_main(void *arg)
 fl_status
 heap_ahead_start(struct heap *heap)
 {
+    /* Who takes a block waits for the thread to have made one: there has to be one that it makes. */
+    if (heap->options.blocks_ahead == 0) {
+        heap->options.blocks_ahead = 1;
+    }
     if (pthread_create(&heap->thread, NULL, ahead_main, heap) != 0) {
         return FL_FAIL(FL_NO_MEMORY, "the grow-ahead thread could not be started");
     }
@@ -446,21 +457,6 @@ heap_unpick(struct heap *heap, uint32_t block, uint32_t count)
         unpick(heap, b, 1);
     }
     pthread_cond_signal(&heap->ahead_cond);
-    pthread_mutex_unlock(&heap->lock);
-}
-
-void
-heap_untake(struct heap *heap, uint32_t block, uint32_t count)
-{
-    pthread_mutex_lock(&heap->lock);
-    for (uint32_t b = block; b < block + count; b++) {
-        FL_ASSERT(heap->blocks[b].use == HEAP_USE_TAKEN);
-        if (heap->ready_count < HEAP_READY_MAX) {
-            make_ready(heap, b);
-        } else {
-            unpick(heap, b, 1);
-        }
-    }
     pthread_mutex_unlock(&heap->lock);
 }
 

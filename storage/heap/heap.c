@@ -85,7 +85,9 @@ group_load(struct heap *heap, uint32_t first, uint32_t end)
         b->state = (uint8_t)entry.state;
         b->head = entry.head;
         b->damaged = entry.damaged;
-        b->use = entry.state == HEAP_FREE ? HEAP_USE_FREE : HEAP_USE_OWNED;
+        b->use = entry.state != HEAP_FREE ? HEAP_USE_OWNED
+                 : heap_block_is_worn(b)  ? HEAP_USE_WORN
+                                          : HEAP_USE_FREE;
         heap->owned_count += b->use == HEAP_USE_OWNED;
         heap->free_count += b->use == HEAP_USE_FREE;
     }
@@ -254,7 +256,8 @@ heap_open_finish(struct heap *heap)
     for (uint32_t block = 2; block < heap->blocks_total;) {
         uint32_t end = block;
 
-        while (end < heap->blocks_total && heap->blocks[end].use == HEAP_USE_FREE) {
+        while (end < heap->blocks_total &&
+               (heap->blocks[end].use == HEAP_USE_FREE || heap->blocks[end].use == HEAP_USE_WORN)) {
             end++;
         }
         if (end > block) {
@@ -375,6 +378,7 @@ own_noted(struct heap *heap, uint32_t block, uint32_t count, struct heap_entry a
     for (uint32_t i = 0; i < count; i++) {
         gen = gen > heap->blocks[block + i].generation ? gen : heap->blocks[block + i].generation;
     }
+    FL_ASSERT(gen < UINT32_MAX);
     gen++;
     for (uint32_t i = 0; i < count; i++) {
         struct heap_block *b = &heap->blocks[block + i];
@@ -449,22 +453,14 @@ heap_disown_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_t c
     return FL_OK;
 }
 
-/* A few freed blocks keep their space: a store that overwrites takes one for each it frees. */
+/* A few freed blocks keep their space: a store that overwrites takes one for each it frees. Under heap->lock. */
 static bool
-keep_warm(struct heap *heap, uint32_t block, uint32_t count)
+warm_wanted(const struct heap *heap, uint32_t block, uint32_t count)
 {
     const uint32_t wanted =
         heap->options.blocks_ahead < HEAP_WARM_MAX ? heap->options.blocks_ahead : HEAP_WARM_MAX;
 
-    pthread_mutex_lock(&heap->lock);
-    const bool kept = count == 1 && heap->warm_count < wanted;
-
-    if (kept) {
-        heap->warm[heap->warm_count++] = block;
-        heap->blocks[block].warm = true;
-    }
-    pthread_mutex_unlock(&heap->lock);
-    return kept;
+    return count == 1 && heap->warm_count < wanted && !heap_block_is_worn(&heap->blocks[block]);
 }
 
 void
@@ -472,19 +468,30 @@ heap_recycle(struct heap *heap, uint32_t block, uint32_t count)
 {
     const uint64_t unit = heap->geometry.block_bytes;
 
-    if (!keep_warm(heap, block, count)) {
+    pthread_mutex_lock(&heap->lock);
+    const bool keep = warm_wanted(heap, block, count);
+
+    if (!keep) {
+        pthread_mutex_unlock(&heap->lock);
         /* A failure costs space until the block is used again; fault_in() zeroes what it finds. */
         (void)!nosync_punch(heap->map, block * unit, count * unit);
+        pthread_mutex_lock(&heap->lock);
     }
-    pthread_mutex_lock(&heap->lock);
     for (uint32_t i = 0; i < count; i++) {
-        FL_ASSERT(heap->blocks[block + i].use == HEAP_USE_FREEING);
-        heap->blocks[block + i].use = HEAP_USE_FREE;
+        struct heap_block *b = &heap->blocks[block + i];
+        const bool worn = heap_block_is_worn(b);
+
+        FL_ASSERT(b->use == HEAP_USE_FREEING);
+        b->use = worn ? HEAP_USE_WORN : HEAP_USE_FREE;
+        heap->free_count += !worn;
+    }
+    if (keep) { /* free in the same breath: whoever meets it there takes it, or throws it away */
+        heap->warm[heap->warm_count++] = block;
+        heap->blocks[block].warm = true;
     }
     if (block < heap->free_hint) {
         heap->free_hint = block;
     }
-    heap->free_count += count;
     heap->growth_failed = false;
     pthread_cond_signal(&heap->ahead_cond);
     pthread_mutex_unlock(&heap->lock);

@@ -7,8 +7,8 @@
  *                free durably and its last reader has left (the caller's duty: heap_recycle());
  *             4. the last `reserve_blocks` ready blocks go to HEAP_RESERVE claims only (cleaner, deletes).
  *
- * Threads: heap_take, heap_untake, heap_pick, heap_recycle, heap_stats: any. heap_take_picked, heap_unpick,
- *          heap_own/disown: any, on blocks that the caller holds. One thread at a time writes roots and the clock.
+ * Threads: heap_take, heap_pick, heap_recycle, heap_stats: any. heap_take_picked, heap_unpick, heap_own/disown: any, on
+ *          blocks that the caller holds. One thread at a time writes roots and the clock.
  */
 #ifndef FL_STORAGE_HEAP_HEAP_H
 #define FL_STORAGE_HEAP_HEAP_H
@@ -92,6 +92,7 @@ void heap_close(struct heap *heap);
 
 const struct heap_geometry *heap_geometry(const struct heap *heap);
 const struct pm_media *heap_media(const struct heap *heap);
+/* For those who punch what isn't theirs: planted bugs of the crash tests. */
 struct nosync_map *heap_map(const struct heap *heap);
 
 /* What open found wrong with the table: words that don't validate (their blocks are kept out of use), and owned blocks
@@ -116,8 +117,6 @@ enum heap_claim { HEAP_NORMAL, HEAP_RESERVE, HEAP_CLEANER };
  * Errors: FL_NO_SPACE (file system full or size_bytes_max reached, and for now nothing is free), FL_IO. */
 FL_NODISCARD fl_status heap_take(struct heap *heap, uint32_t count, enum heap_claim claim,
                                  uint32_t *block);
-/* Give back taken blocks that were not owned and not written to. */
-void heap_untake(struct heap *heap, uint32_t block, uint32_t count);
 
 /* For what is filled slowly: pick `count` contiguous blocks, which nobody else gets, without making them exist, then
  * take each when it is needed. Errors of pick: FL_NO_SPACE (size_bytes_max, or the file system is too full for a
@@ -146,10 +145,11 @@ void heap_own_unwritten(struct heap *heap, uint32_t block, uint32_t count);
  * reader is left. FL_IO. */
 FL_NODISCARD fl_status heap_disown_nofence(struct heap *heap, struct pm *pm, uint32_t block,
                                            uint32_t count);
-/* Make available: punched, but for two that keep their space and old bytes until they are taken. */
+/* Make available: punched, but for two that keep their space and old bytes until they are taken. A block of generation
+ * 2^32 - 1 is punched and never taken again: a link or a reference could take its next owner for an earlier one. */
 void heap_recycle(struct heap *heap, uint32_t block, uint32_t count);
 
-/* Start growing ahead in the background; until then, or without it, heap_take() makes blocks itself. */
+/* Start growing ahead in the background, by one block at least; until then, or without it, heap_take() makes blocks itself. */
 FL_NODISCARD fl_status heap_ahead_start(struct heap *heap);
 
 /* One step of grow-ahead. FL_OK: made a block ready; FL_END: enough are ready; FL_NO_SPACE, FL_IO. */

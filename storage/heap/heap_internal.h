@@ -15,6 +15,7 @@ enum heap_use {
     HEAP_USE_TAKEN,
     HEAP_USE_OWNED,
     HEAP_USE_FREEING,
+    HEAP_USE_WORN, /* free for ever: its generations are used up */
 };
 
 struct heap_block {
@@ -65,6 +66,13 @@ struct heap {
     bool thread_runs;
     pthread_t thread;
 };
+
+/* Its next owner would have a generation that it had before. */
+static inline bool
+heap_block_is_worn(const struct heap_block *block)
+{
+    return block->generation == UINT32_MAX;
+}
 
 uint32_t heap_table_block(const struct heap *heap, uint32_t block);
 bool heap_block_is_meta(const struct heap *heap, uint32_t block);

@@ -78,13 +78,11 @@ fixture_reopen(struct fixture *f)
     return status;
 }
 
-uint32_t
-fixture_own(struct fixture *f, uint32_t count, enum heap_state state)
+void
+fixture_own_taken(struct fixture *f, uint32_t block, uint32_t count, enum heap_state state)
 {
-    uint32_t block = 0;
     uint32_t generation = 0;
 
-    assert_int_equal(heap_take(f->heap, count, HEAP_NORMAL, &block), FL_OK);
     heap_own_begin_nofence(f->heap, &f->pm, block, count,
                            (struct heap_entry){.state = state, .head = 1},
                            (struct heap_note){block, count}, &generation);
@@ -92,6 +90,15 @@ fixture_own(struct fixture *f, uint32_t count, enum heap_state state)
     heap_own_end_nofence(f->heap, &f->pm, block);
     assert_int_equal(pm_drain(&f->pm), FL_OK);
     assert_true(generation > 0);
+}
+
+uint32_t
+fixture_own(struct fixture *f, uint32_t count, enum heap_state state)
+{
+    uint32_t block = 0;
+
+    assert_int_equal(heap_take(f->heap, count, HEAP_NORMAL, &block), FL_OK);
+    fixture_own_taken(f, block, count, state);
     return block;
 }
 

@@ -32,6 +32,7 @@ void fixture_close(struct fixture *f);
 
 /* Take and own, with everything drained. Fails the test if it can't be. */
 uint32_t fixture_own(struct fixture *f, uint32_t count, enum heap_state state);
+void fixture_own_taken(struct fixture *f, uint32_t block, uint32_t count, enum heap_state state);
 void fixture_free(struct fixture *f, uint32_t block, uint32_t count);
 
 /* Is every byte of the block zero? */

@@ -5,10 +5,13 @@
  *         after each change the heap is opened again and must say the same. */
 #include "tests/unit/heap/fixture.h"
 
+#include "base/bytes.h"
 #include "base/fail.h"
+#include "storage/heap/super.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -173,22 +176,84 @@ block_that_could_not_be_punched_is_zeroed_before_reuse(void **state)
 }
 
 static void
-block_untaken_is_ready_again(void **state)
+word_set(struct fixture *f, uint32_t block, struct heap_entry entry)
+{
+    bytes_put_le64(mem_map_bytes(f->mem) + BLOCK + block * HEAP_ENTRY_BYTES,
+                   super_entry_encode(&f->geometry, block, entry));
+}
+
+/* One generation more would be 0, and then those that the block had before. */
+static void
+block_whose_generations_are_used_up_is_never_taken_again(void **state)
 {
     struct fixture f;
     uint32_t block = 0;
-    uint32_t again = 0;
 
     (void)state;
     fixture_create(&f, PM_DIRECT, 64);
-    assert_int_equal(heap_take(f.heap, 1, HEAP_NORMAL, &block), FL_OK);
-    const uint64_t faults = mem_map_calls(f.mem, MEM_MAP_CALL_FAULT_IN);
+    f.options.blocks_ahead = 2; /* others would be kept warm */
+    const uint32_t worn = fixture_own(&f, 1, HEAP_LOG);
 
-    heap_untake(f.heap, block, 1);
-    assert_int_equal(stats_of(&f).blocks_ready, 1);
-    assert_int_equal(heap_take(f.heap, 1, HEAP_NORMAL, &again), FL_OK);
-    assert_int_equal(again, block);
-    assert_int_equal(mem_map_calls(f.mem, MEM_MAP_CALL_FAULT_IN), faults);
+    fixture_free(&f, worn, 1);
+    word_set(&f, worn, (struct heap_entry){.generation = UINT32_MAX - 1});
+    assert_int_equal(fixture_reopen(&f), FL_OK);
+    assert_int_equal(fixture_own(&f, 1, HEAP_LOG), worn); /* its last owner */
+    assert_int_equal(heap_entry_get(f.heap, worn).generation, UINT32_MAX);
+    pm_write_nofence(&f.pm, (uint64_t)worn * BLOCK, "old bytes", 9);
+    assert_int_equal(pm_drain(&f.pm), FL_OK);
+    fixture_free(&f, worn, 1);
+    for (int round = 0; round < 2; round++) {
+        const uint32_t run = fixture_own(&f, 3, HEAP_BLOB);
+
+        assert_true(fixture_is_zero(&f, worn));
+        assert_true(worn < run || worn >= run + 3);
+        fixture_free(&f, run, 3);
+        for (int i = 0; i < 20; i++) {
+            assert_int_equal(heap_take(f.heap, 1, HEAP_NORMAL, &block), FL_OK);
+            assert_int_not_equal(block, worn);
+        }
+        assert_int_equal(heap_entry_get(f.heap, worn).state, HEAP_FREE);
+        uint64_t len = 0;
+        uint8_t *image = mem_map_copy(f.mem, &len);
+
+        memcpy(image + (uint64_t)worn * BLOCK, "old bytes", 9); /* the punch rolled back */
+        fixture_close(&f);
+        mem_map_load(f.mem, image, len);
+        free(image);
+        assert_int_equal(fixture_reopen(&f), FL_OK);
+        assert_int_equal(heap_open_finish(f.heap), FL_OK);
+    }
+    /* It is no room that somebody could be promised. */
+    const uint32_t left = 64 - 2 - 1;
+
+    assert_true(heap_has_room(f.heap, left));
+    assert_false(heap_has_room(f.heap, left + 1));
+    fixture_destroy(&f);
+}
+
+/* A run that could not be faulted has no warm block in it any more. */
+static void
+run_that_failed_leaves_no_block_for_warm(void **state)
+{
+    const struct mem_map_failure failure = {MEM_MAP_CALL_FAULT_IN, 1, FL_IO, false, false};
+    struct fixture f;
+    uint32_t block = 0;
+
+    (void)state;
+    fixture_create(&f, PM_DIRECT, 64);
+    f.options.blocks_ahead = 1;
+    assert_int_equal(fixture_reopen(&f), FL_OK);
+    const uint32_t cold = fixture_own(&f, 1, HEAP_LOG);
+
+    fixture_own(&f, 1, HEAP_LOG);
+    const uint32_t warm = fixture_own(&f, 1, HEAP_LOG);
+
+    fixture_free(&f, warm, 1);
+    fixture_free(&f, cold, 1);
+    mem_map_fail(f.mem, &failure);
+    assert_int_equal(heap_take(f.heap, 2, HEAP_NORMAL, &block), FL_IO);
+    assert_int_equal(heap_take(f.heap, 1, HEAP_NORMAL, &block), FL_OK);
+    assert_int_equal(block, cold); /* the lowest */
     fixture_destroy(&f);
 }
 
@@ -385,7 +450,8 @@ main(void)
         cmocka_unit_test(block_recycled_is_punched_reused_and_a_generation_older),
         cmocka_unit_test(block_disowned_is_kept_until_it_is_recycled),
         cmocka_unit_test(block_that_could_not_be_punched_is_zeroed_before_reuse),
-        cmocka_unit_test(block_untaken_is_ready_again),
+        cmocka_unit_test(block_whose_generations_are_used_up_is_never_taken_again),
+        cmocka_unit_test(run_that_failed_leaves_no_block_for_warm),
         cmocka_unit_test(run_is_contiguous_and_holds_no_table_block),
         cmocka_unit_test(run_longer_than_a_group_is_refused),
         cmocka_unit_test(run_fills_a_gap_that_was_freed),

@@ -183,6 +183,25 @@ thread_keeps_blocks_ready(void **state)
     fixture_destroy(&f);
 }
 
+/* Nothing was asked to be kept ahead: who takes a block waits for the thread, and not for ever. */
+static void
+thread_told_to_keep_none_ahead_keeps_one(void **state)
+{
+    struct fixture f;
+    uint32_t block = 0;
+
+    (void)state;
+    fixture_create(&f, PM_DIRECT, 64);
+    f.options.reserve_blocks = 2;
+    assert_int_equal(fixture_reopen(&f), FL_OK);
+    assert_int_equal(heap_ahead_start(f.heap), FL_OK);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(heap_take(f.heap, 1, HEAP_NORMAL, &block), FL_OK);
+    }
+    assert_true(heap_make_room(f.heap, 1));
+    fixture_destroy(&f);
+}
+
 static void
 hold_up(void *context, const struct mem_map_event *event)
 {
@@ -325,6 +344,7 @@ main(void)
         cmocka_unit_test(take_after_an_io_error_says_so),
         cmocka_unit_test(drain_that_fails_is_told_to_the_owner),
         cmocka_unit_test(thread_keeps_blocks_ready),
+        cmocka_unit_test(thread_told_to_keep_none_ahead_keeps_one),
         cmocka_unit_test(take_waits_for_a_thread_that_lags),
         cmocka_unit_test(thread_on_a_full_disk_tries_again_by_itself),
         cmocka_unit_test(threads_never_get_the_same_block),

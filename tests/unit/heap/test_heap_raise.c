@@ -72,8 +72,7 @@ fill(struct fixture *f)
     uint32_t block = 0;
 
     while (heap_take(f->heap, 1, HEAP_NORMAL, &block) == FL_OK) {
-        heap_untake(f->heap, block, 1);
-        fixture_own(f, 1, HEAP_LOG);
+        fixture_own_taken(f, block, 1, HEAP_LOG);
     }
     struct heap_stats stats;
 
