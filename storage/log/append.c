@@ -296,22 +296,6 @@ log_frame_commit(struct log *log, enum log_head_id id, bool all)
     return FL_OK;
 }
 
-bool
-log_segment_is_open(const struct log *log, uint32_t block)
-{
-    struct log *mutable_log = (struct log *)(uintptr_t)log;
-    bool open = false;
-
-    pthread_mutex_lock(&mutable_log->chain_lock);
-    for (int i = 0; i < LOG_HEADS; i++) {
-        open |= log->heads[i].block == block;
-    }
-    /* A segment being changed to is owned, not yet the head's, and not sealed. */
-    open |= log->segments[block].use == LOG_USE_LOG && !log->segments[block].sealed;
-    pthread_mutex_unlock(&mutable_log->chain_lock);
-    return open;
-}
-
 /* The copies that stand in for a segment that is freed now were durable, although nothing may stand behind them
  * yet. Only by the thread that has the cleaner's head. */
 static void

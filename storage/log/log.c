@@ -196,12 +196,6 @@ log_account_bytes(const struct log_record *record)
     return record->batched ? record->bytes : bytes_align_up(record->bytes, LOG_LINE_BYTES);
 }
 
-size_t
-log_record_bytes_max(const struct log *log)
-{
-    return log->block_bytes - LOG_HEADER_BYTES - LOG_BATCH_BYTES;
-}
-
 uint64_t
 log_lsn_main(const struct log *log)
 {

@@ -77,9 +77,6 @@ void log_dead_prefetch(const struct log *log, uint64_t off); /* for the note */
 /* What the record at `off` counts for in live_bytes. */
 uint64_t log_account_bytes(const struct log_record *record);
 
-/* Largest encoded record that fits a segment of one block. */
-size_t log_record_bytes_max(const struct log *log);
-
 /* The LSN at which the writers' head stands: every record appended later has this one or a higher. */
 uint64_t log_lsn_main(const struct log *log);
 uint64_t log_lsn_next(const struct log *log);
@@ -113,8 +110,6 @@ uint64_t log_head_off(const struct log *log, enum log_head_id id);
  * head is linking from it just now; nothing was done. */
 FL_NODISCARD fl_status log_segment_free(struct log *log, struct pm *pm, uint32_t block);
 void log_segment_recycle(struct log *log, uint32_t block);
-/* Does a head append to it? */
-bool log_segment_is_open(const struct log *log, uint32_t block);
 
 /* Before the cleaner judges what to copy, and with all that was committed published: no version that is deleted
  * from here on may come to stand, as a copy, in a segment that says to be younger than its tombstone. The cleaner's

@@ -296,7 +296,7 @@ segment_freed_is_used_again_and_its_frames_stay_gone(void **state)
 
     const uint64_t last_line = (uint64_t)(block + 1) * BLOCK - 64;
 
-    assert_false(log_segment_is_open(f.log, block));
+    assert_true(log_segment_of(f.log, block)->sealed);
     log_dead_note(f.log, last_line, 64);
     assert_true(log_dead_noted(f.log, last_line, 64));
     assert_int_equal(log_segment_free(f.log, &pm, block), FL_OK);
@@ -304,7 +304,7 @@ segment_freed_is_used_again_and_its_frames_stay_gone(void **state)
     assert_false(log_dead_noted(f.log, last_line, 64));
     fixture_put(&f, LOG_HEAD_CLEANER, "comes", "here");
     assert_int_equal(log_head_off(f.log, LOG_HEAD_CLEANER) / BLOCK, block);
-    assert_true(log_segment_is_open(f.log, block));
+    assert_false(log_segment_of(f.log, block)->sealed);
     assert_int_equal(log_segment_of(f.log, block)->generation, generation + 1);
     assert_int_equal(fixture_reopen(&f, FIXTURE_WRITE), FL_OK);
     assert_int_equal(f.findings, 0);

@@ -125,6 +125,28 @@ blob_filled_wrongly_is_refused(void **state)
 }
 
 static void
+part_is_checked_by_the_chunks_it_touches(void **state)
+{
+    const struct log_blob_ref ref = blob_put(LEN_MAX, LEN_MAX);
+    const uint64_t chunk = LOG_BLOB_CHUNK_BYTES;
+    const uint64_t at = 2 * chunk - 1; /* the second one's last byte */
+    uint8_t *byte = fixture_at(&f, (uint64_t)ref.block * BLOCK + 4096 + at);
+
+    (void)state;
+    assert_true(LEN_MAX > 2 * chunk);
+    *byte ^= 1;
+    assert_int_equal(log_blob_verify(f.log, &ref, 0, chunk), FL_OK);
+    assert_int_equal(log_blob_verify(f.log, &ref, 0, chunk + 1), FL_CORRUPT);
+    assert_int_equal(log_blob_verify(f.log, &ref, at, 1), FL_CORRUPT);
+    assert_int_equal(log_blob_verify(f.log, &ref, chunk, 0), FL_OK);
+    assert_int_equal(log_blob_verify(f.log, &ref, at + 1, UINT64_MAX), FL_OK);
+    assert_int_equal(log_blob_verify(f.log, &ref, LEN_MAX, 1), FL_OK);
+    assert_int_equal(log_blob_verify(f.log, &ref, at, UINT64_MAX), FL_CORRUPT);
+    *byte ^= 1;
+    assert_comes_back(&ref, LEN_MAX);
+}
+
+static void
 blob_damaged_anywhere_is_corrupt_and_named(void **state)
 {
     const struct log_blob_ref ref = blob_put(LEN_MAX, LEN_MAX);
@@ -447,6 +469,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         RULE(blob_of_any_length_comes_back),
         RULE(blob_filled_wrongly_is_refused),
+        RULE(part_is_checked_by_the_chunks_it_touches),
         RULE(blob_damaged_anywhere_is_corrupt_and_named),
         RULE(reference_that_does_not_fit_names_nothing),
         RULE(header_of_a_blob_lost_is_damage_at_open),
