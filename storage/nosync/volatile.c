@@ -7,9 +7,11 @@
 
 /* Blocks first and by a call of their own: fallocate tells why it fails, a fault only that it does. */
 static fl_status
-allocate_and_extend(struct nosync_file *file, uint64_t off, uint64_t len, bool *allocated)
+allocate_and_extend(struct nosync_file *file, uint64_t off, uint64_t len, bool *allocated,
+                    uint64_t *end_before)
 {
     (void)pthread_mutex_lock(&file->grow_lock);
+    *end_before = file_end(file);
     fl_status status = file_allocate(file, off, len);
 
     *allocated = status == FL_OK;
@@ -24,13 +26,14 @@ static fl_status
 volatile_fault_in(struct nosync_map *map, uint64_t off, uint64_t len)
 {
     struct nosync_file *file = file_of(map);
+    uint64_t end_before = 0;
     bool allocated = false;
     fl_status status = file_check_range(file, off, len);
 
     if (status != FL_OK) {
         return status;
     }
-    status = allocate_and_extend(file, off, len, &allocated);
+    status = allocate_and_extend(file, off, len, &allocated, &end_before);
     if (status == FL_OK) {
         status = mapped_populate(file, off, len, allocated);
     }
@@ -38,7 +41,10 @@ volatile_fault_in(struct nosync_map *map, uint64_t off, uint64_t len)
         status = mapped_zero_stale(file, off, len);
     }
     if (status != FL_OK) {
-        file_give_back(file, off, len); /* Nothing half faulted is left behind. */
+        /* Nothing half faulted is left behind, nor a longer file. */
+        (void)pthread_mutex_lock(&file->grow_lock);
+        file_undo_growth(file, end_before, off, len);
+        (void)pthread_mutex_unlock(&file->grow_lock);
     }
     return status;
 }
