@@ -55,13 +55,14 @@ engine_now_ms(struct engine *engine)
 }
 
 static fl_status
-lease_write(struct engine *engine, struct pm *pm, uint64_t now)
+lease_write(struct engine *engine, struct pm *pm, uint64_t wall)
 {
     const uint64_t floor = atomic_load(&engine->clock_floor_ms);
     const uint64_t before = atomic_load(&engine->clock_lease_ms);
-    const uint64_t wanted = (now > floor ? now : floor) + LEASE_MS;
-    /* A reader may be about to judge by the last moment of the one before. */
-    const uint64_t lease = wanted > before ? wanted : before;
+    /* Not over the floor: there the clock stands until the wall clock comes, and each of several crashes would take
+     * keys another second of their time. Not under the one before, by whose last moment a reader may just judge. */
+    const uint64_t least = floor > before ? floor : before;
+    const uint64_t lease = wall + LEASE_MS > least ? wall + LEASE_MS : least;
     const fl_status status = heap_clock_put(engine->heap, pm, lease);
 
     if (status == FL_OK) {

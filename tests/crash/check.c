@@ -80,13 +80,15 @@ verify(struct check *check, struct fl_store *store, struct image *image, bool in
     return true;
 }
 
-/* Deadlines: none that a reader has seen pass may show again, none is judged further ahead than a lease. */
+/* Deadlines: none that a reader has seen pass may show again, none is judged further ahead than a lease over what the
+ * wall clock and the store's have been at. */
 static bool
 clock_holds(struct check *check, const struct trace_mark *mark, const struct contents *contents,
             uint64_t wall_ms)
 {
-    const uint64_t wall = wall_ms > mark->wall_ms ? wall_ms : mark->wall_ms;
+    uint64_t wall = wall_ms > mark->wall_ms ? wall_ms : mark->wall_ms;
 
+    wall = wall > mark->seen_ms ? wall : mark->seen_ms;
     for (uint32_t i = 0; i < contents->count; i++) {
         const uint64_t deadline = contents->items[i].deadline_ms;
 
@@ -101,8 +103,7 @@ clock_holds(struct check *check, const struct trace_mark *mark, const struct con
                           deadline, check->now_ms);
         }
         if (check->now_ms > wall + DRIVER_LEASE_MS) {
-            return broken(check,
-                          "the clock is at %" PRIu64 ", the wall clock was never over %" PRIu64,
+            return broken(check, "the clock is at %" PRIu64 ", no clock was ever over %" PRIu64,
                           check->now_ms, wall);
         }
     }
@@ -256,8 +257,10 @@ check_usable(struct check *check, struct image *image, const struct trace_mark *
              uint64_t wall_ms)
 {
     struct driver driver;
-    struct trace_mark mark = {
-        .may = {check->found, NULL}, .wall_ms = before->wall_ms, .text = "recovery"};
+    struct trace_mark mark = {.may = {check->found, NULL},
+                              .wall_ms = before->wall_ms,
+                              .seen_ms = before->seen_ms,
+                              .text = "recovery"};
 
     if (!checker_clean(check, image, &mark, wall_ms) ||
         !check_recover(check, image, &mark, wall_ms, true)) {

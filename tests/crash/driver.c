@@ -80,6 +80,20 @@ mark(struct driver *driver, const struct contents *next, const char *format, ...
     trace_mark(driver->trace, &m);
 }
 
+/* A deadline that was seen to pass has not passed any more. */
+static bool
+comes_back(const struct driver *driver, uint64_t now_ms)
+{
+    for (uint32_t i = 0; i < driver->now->count; i++) {
+        const uint64_t deadline = driver->now->items[i].deadline_ms;
+
+        if (deadline != 0 && deadline <= driver->seen_ms && deadline > now_ms) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The running store shows what it should; who has read it may count on it. */
 static void
 look(struct driver *driver)
@@ -90,9 +104,14 @@ look(struct driver *driver)
     const unsigned long paused = plant_allocation_pause();
     const uint64_t now_ms = fl_now_ms(driver->store);
 
-    driver->seen_ms = now_ms > driver->seen_ms ? now_ms : driver->seen_ms;
     driver->wrong = !contents_match(driver->now, driver->store, now_ms, false, driver->why,
                                     sizeof(driver->why));
+    if (!driver->wrong && comes_back(driver, now_ms)) {
+        driver->wrong = true;
+        (void)snprintf(driver->why, sizeof(driver->why),
+                       "the clock has gone back behind a deadline that had passed");
+    }
+    driver->seen_ms = now_ms > driver->seen_ms ? now_ms : driver->seen_ms;
     plant_allocation_resume(paused);
 }
 

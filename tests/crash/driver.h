@@ -9,7 +9,7 @@
 
 #include <faultline/batch.h>
 
-enum { DRIVER_LEASE_MS = 2000 }; /* the clock's lease is not longer */
+enum { DRIVER_LEASE_MS = 1000 }; /* the clock's lease, however often a crash leaves one behind */
 
 struct driver {
     struct fl_options options;

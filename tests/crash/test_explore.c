@@ -184,6 +184,7 @@ workloads_reach_what_they_are_for(void **state)
         {"tombstones", true, true, true, false, false},
         {"spaces", true, true, true, false, false},
         {"expiry", true, true, true, true, false},
+        {"set-back", false, true, true, true, false},
         {"full", false, true, true, false, true},
         {"raise", false, false, true, false, true},
         {"groups", false, true, false, false, false},

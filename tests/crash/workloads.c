@@ -237,6 +237,39 @@ run_expired(struct driver *d, uint64_t seed)
     driver_close(d);
 }
 
+/* The wall clock is set back while the store is open, behind deadlines by which keys were dropped and a big value was
+ * freed; then what masks the older version is cleaned. */
+static void
+run_set_back(struct driver *d, uint64_t seed)
+{
+    const uint64_t t = d->wall_ms;
+
+    (void)seed;
+    driver_put(d, 0, "old", 8);
+    driver_put_deadline(d, 0, "blob", 700, t + 1500);
+    for (unsigned i = 0; i < 9; i++) {
+        if (i == 7) {
+            driver_put_deadline(d, 0, "old", 9, t + 1500);
+        }
+        driver_put(d, 0, i % 2 == 0 ? "x" : "y", 490);
+    }
+    for (unsigned step = 1; step <= 2; step++) {
+        driver_clock(d, t + 900 * step);
+        driver_maintain(d, 0);
+    }
+    driver_clock(d, t + 100);
+    for (unsigned i = 0; i < 14; i++) {
+        driver_put(d, 0, "x", 490);
+        if (i % 7 == 6) {
+            driver_maintain(d, 0);
+        }
+    }
+    reopen(d);
+    driver_put(d, 0, "a", 8);
+    driver_maintain(d, 0);
+    driver_close(d);
+}
+
 /* Until nothing fits; deletes still do, and make room. */
 static void
 run_full(struct driver *d, uint64_t seed)
@@ -372,6 +405,7 @@ const struct workload workloads[] = {
     {"expired", {4096, 16, 1, 0}, run_expired},   {"full", {4096, 12, 1, 0}, run_full},
     {"reopen", {4096, 16, 0, 0}, run_reopen},     {"groups", {4096, 256, 1, 0}, run_groups},
     {"random", {4096, 40, 1, 0}, run_random},     {"raise", {4096, 20, 1, 9}, run_raise},
+    {"set-back", {4096, 32, 1, 0}, run_set_back},
 };
 const unsigned workloads_count = sizeof(workloads) / sizeof(workloads[0]);
 
