@@ -17,7 +17,7 @@ shows_nothing(struct fl_store *store, const struct engine_change *change)
 /* What a pending change shows. `holder` keeps the bytes alive for the view (NULL: the batch itself does). */
 static fl_status
 view_pending(struct fl_store *store, const struct engine_change *change, struct batch_data *holder,
-             struct fl_view *view)
+             struct engine_part part, struct fl_view *view)
 {
     const struct log_record *record = &change->record;
     struct log_blob_ref ref;
@@ -35,11 +35,12 @@ view_pending(struct fl_store *store, const struct engine_change *change, struct 
             log_blob_view(engine_log(store->engine), &ref, false, &view->value);
 
         if (status == FL_OK) {
+            view->value = store_part_cut(view->value, part);
             view->guard = store_guard_segment(log_blob_segment(engine_log(store->engine), &ref));
         }
         return status;
     }
-    view->value = record->value;
+    view->value = store_part_cut(record->value, part);
     if (holder != NULL) {
         atomic_fetch_add(&holder->refs, 1);
         view->guard = store_guard_data(holder);
@@ -80,7 +81,8 @@ inflight_lock(struct fl_store *store, struct fl_key key, uint64_t hash, struct b
 }
 
 static fl_status
-batch_view(struct fl_batch *batch, struct fl_key key, uint64_t hash, struct fl_view *view)
+batch_view(struct fl_batch *batch, struct fl_key key, uint64_t hash, struct engine_part part,
+           struct fl_view *view)
 {
     struct fl_store *store = batch->store;
     const struct engine_change *change = batch_data_find(batch->data, key, hash);
@@ -90,18 +92,18 @@ batch_view(struct fl_batch *batch, struct fl_key key, uint64_t hash, struct fl_v
     memset(view, 0, sizeof(*view));
     if (change != NULL) {
         view->ticket = UINT64_MAX;
-        return view_pending(store, change, NULL, view);
+        return view_pending(store, change, NULL, part, view);
     }
     change = inflight_lock(store, key, hash, &holder);
     if (change != NULL) {
         view->ticket = holder->ticket;
-        status = view_pending(store, change, holder, view);
+        status = view_pending(store, change, holder, part, view);
         pthread_mutex_unlock(&store->lock);
         return status;
     }
     const uint32_t token = engine_enter(store->engine);
 
-    status = store_view_durable(store, key, hash, INDEX_LSN_LATEST, ENGINE_NOW, view);
+    status = store_part_durable(store, key, hash, part, view);
     engine_exit(store->engine, token);
     return status;
 }
@@ -129,14 +131,28 @@ batch_info(struct fl_batch *batch, struct fl_key key, uint64_t hash, struct fl_i
     return store_info_durable(store, key, hash, info);
 }
 
-fl_status
-fl_batch_get_view(struct fl_batch *batch, struct fl_key key, struct fl_view *view)
+static fl_status
+batch_get(struct fl_batch *batch, struct fl_key key, struct engine_part part, struct fl_view *view)
 {
     memset(view, 0, sizeof(*view));
     const fl_status status = store_key_check(key);
 
-    return status == FL_OK ? batch_view(batch, key, engine_hash(batch->store->engine, key), view)
-                           : status;
+    return status == FL_OK
+               ? batch_view(batch, key, engine_hash(batch->store->engine, key), part, view)
+               : status;
+}
+
+fl_status
+fl_batch_get_view(struct fl_batch *batch, struct fl_key key, struct fl_view *view)
+{
+    return batch_get(batch, key, STORE_WHOLE, view);
+}
+
+fl_status
+fl_batch_get_range(struct fl_batch *batch, struct fl_key key, size_t off, size_t len,
+                   struct fl_view *view)
+{
+    return batch_get(batch, key, (struct engine_part){off, len}, view);
 }
 
 fl_status

@@ -175,28 +175,57 @@ fl_view_release(struct fl_view *view)
     view->value = (struct fl_bytes){NULL, 0};
 }
 
+struct fl_bytes
+store_part_cut(struct fl_bytes value, struct engine_part part)
+{
+    const size_t off = part.off < value.len ? (size_t)part.off : value.len;
+    const size_t left = value.len - off;
+
+    return fl_bytes((const uint8_t *)value.ptr + off, part.len < left ? (size_t)part.len : left);
+}
+
+/* What engine_find() found. */
+static fl_status
+view_fill(struct fl_store *store, index_loc loc, const struct log_record *record,
+          struct engine_part part, struct fl_view *view)
+{
+    struct log_segment *segment = NULL;
+    struct fl_bytes value;
+    const fl_status status = engine_value_part(store->engine, loc, record, part, &value, &segment);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    view->value = store_part_cut(value, part);
+    view->lsn = record->lsn;
+    view->deadline_ms = record->deadline_ms;
+    view->type = record->type;
+    view->ticket = 0;
+    view->guard = store_guard_segment(segment);
+    return FL_OK;
+}
+
 fl_status
 store_view_durable(struct fl_store *store, struct fl_key key, uint64_t hash, uint64_t at_lsn,
                    uint64_t now_ms, struct fl_view *view)
 {
-    struct log_segment *segment = NULL;
     struct log_record record;
     index_loc loc = 0;
+    const fl_status status = engine_find(store->engine, key, hash, at_lsn, now_ms, &loc, &record);
 
-    fl_status status = engine_find(store->engine, key, hash, at_lsn, now_ms, &loc, &record);
+    return status == FL_OK ? view_fill(store, loc, &record, STORE_WHOLE, view) : status;
+}
 
-    if (status == FL_OK) {
-        status = engine_value(store->engine, loc, &record, &view->value, &segment);
-    }
-    if (status != FL_OK) {
-        return status;
-    }
-    view->lsn = record.lsn;
-    view->deadline_ms = record.deadline_ms;
-    view->type = record.type;
-    view->ticket = 0;
-    view->guard = store_guard_segment(segment);
-    return FL_OK;
+fl_status
+store_part_durable(struct fl_store *store, struct fl_key key, uint64_t hash,
+                   struct engine_part part, struct fl_view *view)
+{
+    struct log_record record;
+    index_loc loc = 0;
+    const fl_status status =
+        engine_find(store->engine, key, hash, INDEX_LSN_LATEST, ENGINE_NOW, &loc, &record);
+
+    return status == FL_OK ? view_fill(store, loc, &record, part, view) : status;
 }
 
 static fl_status
@@ -221,6 +250,24 @@ fl_status
 fl_get_view(struct fl_store *store, struct fl_key key, struct fl_view *view)
 {
     return view_at(store, key, INDEX_LSN_LATEST, ENGINE_NOW, view);
+}
+
+fl_status
+fl_get_range(struct fl_store *store, struct fl_key key, size_t off, size_t len,
+             struct fl_view *view)
+{
+    memset(view, 0, sizeof(*view));
+    fl_status status = store_key_check(key);
+
+    if (status != FL_OK) {
+        return status;
+    }
+    const uint64_t hash = engine_hash(store->engine, key);
+    const uint32_t token = engine_enter(store->engine);
+
+    status = store_part_durable(store, key, hash, (struct engine_part){off, len}, view);
+    engine_exit(store->engine, token);
+    return status;
 }
 
 fl_status

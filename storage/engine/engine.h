@@ -126,6 +126,13 @@ FL_NODISCARD fl_status engine_find(struct engine *engine, struct fl_key key, uin
 FL_NODISCARD fl_status engine_value(struct engine *engine, index_loc loc,
                                     const struct log_record *record, struct fl_bytes *value,
                                     struct log_segment **segment);
+/* The same, *value is the whole one, but of a blob's chunks only those are checked that the `part` touches. */
+struct engine_part {
+    uint64_t off, len; /* bytes of the value; may go over its end */
+};
+FL_NODISCARD fl_status engine_value_part(struct engine *engine, index_loc loc,
+                                         const struct log_record *record, struct engine_part part,
+                                         struct fl_bytes *value, struct log_segment **segment);
 struct index *engine_index(struct engine *engine);
 struct log *engine_log(struct engine *engine);
 bool engine_record_at(struct engine *engine, index_loc loc, struct log_record *record);

@@ -85,6 +85,7 @@ struct reading {
     struct log_record *record;
     struct fl_bytes *value;
     struct log_segment **segment;
+    struct engine_part part;
     fl_status status;
 };
 
@@ -126,7 +127,10 @@ resolve(void *context)
         r->status = FL_FAIL(FL_CORRUPT, "the reference to a big value does not decode");
     } else {
         *r->segment = log_blob_segment(r->engine->log, &ref);
-        r->status = log_blob_view(r->engine->log, &ref, r->engine->user.verify_reads, r->value);
+        r->status = log_blob_view(r->engine->log, &ref, false, r->value);
+        if (r->status == FL_OK && r->engine->user.verify_reads) {
+            r->status = log_blob_verify(r->engine->log, &ref, r->part.off, r->part.len);
+        }
     }
 }
 
@@ -160,14 +164,26 @@ engine_find(struct engine *engine, struct fl_key key, uint64_t hash, uint64_t at
 }
 
 fl_status
+engine_value_part(struct engine *engine, index_loc loc, const struct log_record *record,
+                  struct engine_part part, struct fl_bytes *value, struct log_segment **segment)
+{
+    struct log_record copy = *record;
+    struct reading r = {.engine = engine,
+                        .loc = &loc,
+                        .record = &copy,
+                        .value = value,
+                        .segment = segment,
+                        .part = part};
+
+    return engine_guarded(engine, resolve, &r, &r.status);
+}
+
+fl_status
 engine_value(struct engine *engine, index_loc loc, const struct log_record *record,
              struct fl_bytes *value, struct log_segment **segment)
 {
-    struct log_record copy = *record;
-    struct reading r = {
-        .engine = engine, .loc = &loc, .record = &copy, .value = value, .segment = segment};
-
-    return engine_guarded(engine, resolve, &r, &r.status);
+    return engine_value_part(engine, loc, record, (struct engine_part){0, UINT64_MAX}, value,
+                             segment);
 }
 
 fl_status

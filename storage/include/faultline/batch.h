@@ -47,10 +47,14 @@ FL_API FL_NODISCARD fl_status fl_batch_put_from(struct fl_batch *batch, struct f
 
 /* As fl_get_view(), through the batch. view->ticket is 0 if what was seen (or found missing) is durable;
  * UINT64_MAX if it is pending in this batch; else the ticket to wait for.
- * It is set on FL_NOT_FOUND as well. The view ends with fl_view_release(), fl_batch_clear() or
- * the batch's next change, whichever is first. */
+ * It is set on FL_NOT_FOUND as well. The view ends with fl_view_release(), and one of what is pending in this batch
+ * with fl_batch_clear() or the batch's next change, if that is first. */
 FL_API FL_NODISCARD fl_status fl_batch_get_view(struct fl_batch *batch, struct fl_key key,
                                                 struct fl_view *view);
+
+/* As fl_get_range(), through the batch; the rest as fl_batch_get_view(). */
+FL_API FL_NODISCARD fl_status fl_batch_get_range(struct fl_batch *batch, struct fl_key key,
+                                                 size_t off, size_t len, struct fl_view *view);
 
 /* As fl_get_info(), through the batch; info->ticket as view->ticket above, on FL_NOT_FOUND as well. */
 FL_API FL_NODISCARD fl_status fl_batch_get_info(struct fl_batch *batch, struct fl_key key,

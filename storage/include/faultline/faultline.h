@@ -207,6 +207,10 @@ struct fl_view {
  * Errors: FL_NOT_FOUND, FL_CORRUPT. */
 FL_API FL_NODISCARD fl_status fl_get_view(struct fl_store *store, struct fl_key key,
                                           struct fl_view *view);
+/* As fl_get_view(), but view->value is only `len` bytes from `off` on, or as many as the value has there. Of a big
+ * value nothing else is read: damage shows where it lies within 64 KiB of them. */
+FL_API FL_NODISCARD fl_status fl_get_range(struct fl_store *store, struct fl_key key, size_t off,
+                                           size_t len, struct fl_view *view);
 /* Idempotent; needed after FL_OK only. */
 FL_API void fl_view_release(struct fl_view *view);
 

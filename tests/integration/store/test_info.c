@@ -1,5 +1,6 @@
 /* Goal:   what is known of a key without its value is right wherever the key is found, and the value isn't read
- *         for it; and a cursor says where the damage is that it has passed over.
+ *         for it; a part of a value is right, and no more of the value is read; and a cursor says where the damage is
+ *         that it has passed over.
  * Method: a store with values in the log and in blocks of their own, looked at when they are pending, submitted
  *         and durable; then the bytes of the big one are damaged in the file: only who reads them finds out. */
 #include <faultline/batch.h>
@@ -19,7 +20,7 @@
 
 #include <cmocka.h>
 
-enum { SMALL_BYTES = 100, BIG_BYTES = 3 << 20, TYPE = 3 };
+enum { SMALL_BYTES = 100, BIG_BYTES = 3 << 20, CHUNK_BYTES = 65536, TYPE = 3 };
 
 static const uint64_t deadline_ms = UINT64_C(4000000000000);
 
@@ -198,6 +199,117 @@ damaged_big_value_shows_only_where_it_is_read(void **state)
 }
 
 static void
+assert_part_view(const struct scene *scene, struct fl_view *view, size_t off, size_t bytes)
+{
+    assert_int_equal(view->value.len, bytes);
+    assert_true(bytes == 0 || memcmp(view->value.ptr, scene->value + off, bytes) == 0);
+    assert_int_equal(view->type, TYPE);
+    assert_int_equal(view->deadline_ms, deadline_ms);
+    fl_view_release(view);
+}
+
+/* `len` bytes from `off` on of what add() put, which has `value_bytes`. */
+static void
+assert_part(const struct scene *scene, struct fl_batch *batch, const char *name, size_t value_bytes,
+            size_t off, size_t len)
+{
+    const size_t left = off < value_bytes ? value_bytes - off : 0;
+    struct fl_view view;
+
+    assert_int_equal(fl_batch_get_range(batch, key_of(name), off, len, &view), FL_OK);
+    const bool durable = view.ticket == 0;
+
+    assert_part_view(scene, &view, off, len < left ? len : left);
+    if (durable) {
+        assert_int_equal(fl_get_range(scene->store, key_of(name), off, len, &view), FL_OK);
+        assert_part_view(scene, &view, off, len < left ? len : left);
+    }
+}
+
+/* Of "small" and "big". */
+static void
+assert_parts(const struct scene *scene, struct fl_batch *batch)
+{
+    const struct {
+        const char *name;
+        size_t bytes;
+    } values[] = {{"small", SMALL_BYTES}, {"big", BIG_BYTES}};
+
+    for (size_t i = 0; i < 2; i++) {
+        const size_t bytes = values[i].bytes;
+        const size_t offs[] = {0, 1, bytes / 3, bytes - 1, bytes, bytes + 1, SIZE_MAX};
+        const size_t lens[] = {0, 1, bytes / 2, bytes, bytes + 1, SIZE_MAX};
+
+        for (size_t o = 0; o < sizeof(offs) / sizeof(offs[0]); o++) {
+            for (size_t l = 0; l < sizeof(lens) / sizeof(lens[0]); l++) {
+                assert_part(scene, batch, values[i].name, bytes, offs[o], lens[l]);
+            }
+        }
+    }
+}
+
+static void
+part_is_right_pending_submitted_and_durable(void **state)
+{
+    struct fl_batch *batch = NULL;
+    struct scene scene;
+    struct fl_view view;
+    uint64_t ticket = 0;
+
+    (void)state;
+    begin(&scene);
+    assert_int_equal(fl_batch_create(scene.store, &batch), FL_OK);
+    add(&scene, batch, "small", SMALL_BYTES);
+    add(&scene, batch, "big", BIG_BYTES);
+    assert_parts(&scene, batch);
+    assert_int_equal(fl_batch_submit(batch, &ticket), FL_OK);
+    assert_parts(&scene, batch);
+    assert_int_equal(fl_wait(scene.store, ticket), FL_OK);
+    assert_parts(&scene, batch);
+    assert_int_equal(fl_get_range(scene.store, key_of("none"), 0, 1, &view), FL_NOT_FOUND);
+    assert_int_equal(fl_get_range(scene.store, fl_key("", 0), 0, 1, &view), FL_INVALID);
+
+    /* A view of what isn't pending in the batch outlives the batch's changes. */
+    assert_int_equal(fl_batch_get_range(batch, key_of("big"), 1, 9, &view), FL_OK);
+    assert_int_equal(fl_batch_delete(batch, key_of("big")), FL_OK);
+    assert_int_equal(fl_batch_commit(batch), FL_OK);
+    assert_memory_equal(view.value.ptr, scene.value + 1, 9);
+    fl_view_release(&view);
+    fl_batch_destroy(batch);
+    end(&scene);
+}
+
+static void
+damage_shows_only_in_parts_that_touch_it(void **state)
+{
+    const size_t middle = BIG_BYTES / 2;
+    struct fl_batch *batch = NULL;
+    struct scene scene;
+    struct fl_view view;
+
+    (void)state;
+    begin(&scene);
+    assert_int_equal(fl_batch_create(scene.store, &batch), FL_OK);
+    add(&scene, batch, "big", BIG_BYTES);
+    assert_int_equal(fl_batch_commit(batch), FL_OK);
+    damage(&scene, BIG_BYTES);
+    assert_part(&scene, batch, "big", BIG_BYTES, 0, middle - CHUNK_BYTES);
+    assert_part(&scene, batch, "big", BIG_BYTES, middle + CHUNK_BYTES, SIZE_MAX);
+    assert_part(&scene, batch, "big", BIG_BYTES, middle, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        const size_t off = i == 0 ? 0 : i == 1 ? middle : middle - 1;
+        const size_t len = i == 0 ? middle + 1 : i == 1 ? 1 : SIZE_MAX;
+
+        assert_int_equal(fl_get_range(scene.store, key_of("big"), off, len, &view), FL_CORRUPT);
+        assert_non_null(strstr(fl_last_error(), "file offset "));
+        assert_int_equal(fl_batch_get_range(batch, key_of("big"), off, len, &view), FL_CORRUPT);
+    }
+    assert_int_equal(fl_get_view(scene.store, key_of("big"), &view), FL_CORRUPT);
+    fl_batch_destroy(batch);
+    end(&scene);
+}
+
+static void
 cursor_tells_where_it_passed_over_damage(void **state)
 {
     const char *const names[] = {"a", "b", "c"};
@@ -241,6 +353,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(info_is_right_pending_submitted_and_durable),
         cmocka_unit_test(damaged_big_value_shows_only_where_it_is_read),
+        cmocka_unit_test(part_is_right_pending_submitted_and_durable),
+        cmocka_unit_test(damage_shows_only_in_parts_that_touch_it),
         cmocka_unit_test(cursor_tells_where_it_passed_over_damage),
     };
 

@@ -440,6 +440,19 @@ fl_batch_get_view(struct fl_batch *batch, struct fl_key key, struct fl_view *vie
 }
 
 fl_status
+fl_batch_get_range(struct fl_batch *batch, struct fl_key key, size_t off, size_t len,
+                   struct fl_view *view)
+{
+    const fl_status status = fl_batch_get_view(batch, key, view);
+
+    if (status == FL_OK) {
+        FL_ASSERT(off + len <= view->value.len);
+        view->value = fl_bytes((const uint8_t *)view->value.ptr + off, len);
+    }
+    return status;
+}
+
+fl_status
 fl_batch_get_info(struct fl_batch *batch, struct fl_key key, struct fl_info *info)
 {
     return version_info(batch->store, &entry_of(batch->store, key)->latest, info);
