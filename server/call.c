@@ -46,7 +46,6 @@ call_get(struct call *call, struct fl_bytes key, struct fl_view *view)
             depend_on(call, view->ticket);
         }
     }
-    call->view_key = key;
     count_lookup(call, status == FL_OK);
     return status;
 }
@@ -63,6 +62,20 @@ call_get_info(struct call *call, struct fl_bytes key, struct fl_info *info)
         }
     }
     count_lookup(call, status == FL_OK);
+    return status;
+}
+
+fl_status
+call_get_range(struct call *call, struct fl_bytes key, size_t off, size_t len, struct fl_view *view)
+{
+    fl_status status = FL_NOT_FOUND;
+
+    if (key.len > 0 && key.len <= FL_KEY_BYTES_MAX) {
+        status = fl_batch_get_range(call->batch, root_key(key), off, len, view);
+        if (status == FL_OK || status == FL_NOT_FOUND) {
+            depend_on(call, view->ticket);
+        }
+    }
     return status;
 }
 

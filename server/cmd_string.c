@@ -124,21 +124,32 @@ range_of(int64_t first, int64_t last, size_t value_len, size_t *off, size_t *len
 void
 cmd_getrange(struct call *call)
 {
+    struct fl_info info;
     struct fl_view view;
     int64_t first;
     int64_t last;
     size_t off;
-    size_t len;
+    size_t len = 0;
 
     if (!arg_integer(call, call->argv[2], &first) || !arg_integer(call, call->argv[3], &last)) {
         return;
     }
-    const enum lookup found = lookup_string(call, call->argv[1], &view);
+    const enum lookup found = lookup_string_info(call, call->argv[1], &info);
 
+    if (found == LOOKUP_ANSWERED) {
+        return;
+    }
     if (found == LOOKUP_FOUND) {
-        range_of(first, last, view.value.len, &off, &len);
-        reply_view_range(call, &view, off, len);
-    } else if (found == LOOKUP_MISSING) {
+        range_of(first, last, (size_t)info.value_bytes, &off, &len);
+    }
+    const fl_status status =
+        len > 0 ? call_get_range(call, call->argv[1], off, len, &view) : FL_NOT_FOUND;
+
+    if (status == FL_OK) {
+        reply_view(call, &view);
+    } else if (status == FL_NOT_FOUND) { /* it may have expired in between */
         resp_write_bulk(call->out, "", 0);
+    } else {
+        call_fail(call, status);
     }
 }

@@ -37,17 +37,16 @@ struct call {
     const struct command *command; /* a subcommand's own entry where there is one */
     const struct fl_bytes *argv; /* argv[0]: the name as it was sent; valid during the call only */
     unsigned argc;
-    unsigned blob_arg;        /* that argument was streamed: its ptr is NULL; see call_put_arg() */
-    struct fl_blob *blob;     /* its bytes, until a put takes them */
-    fl_status blob_status;    /* why there is none: no space, say */
-    struct resp_out *out;     /* where the reply goes: resp_write_*(call->out, ...) */
-    struct fl_batch *batch;   /* the tick's; handlers rarely need it */
-    uint64_t now_ms;          /* the store's clock, one value for the whole tick */
-    uint64_t ticket;          /* what the reply depends on so far: see struct fl_view */
-    size_t mark;              /* fl_batch_mark() before the command */
-    struct fl_bytes view_key; /* of the last call_get(): for reply_view() */
-    bool in_exec;             /* one of the commands of an EXEC */
-    bool failed;              /* an error was replied */
+    unsigned blob_arg;      /* that argument was streamed: its ptr is NULL; see call_put_arg() */
+    struct fl_blob *blob;   /* its bytes, until a put takes them */
+    fl_status blob_status;  /* why there is none: no space, say */
+    struct resp_out *out;   /* where the reply goes: resp_write_*(call->out, ...) */
+    struct fl_batch *batch; /* the tick's; handlers rarely need it */
+    uint64_t now_ms;        /* the store's clock, one value for the whole tick */
+    uint64_t ticket;        /* what the reply depends on so far: see struct fl_view */
+    size_t mark;            /* fl_batch_mark() before the command */
+    bool in_exec;           /* one of the commands of an EXEC */
+    bool failed;            /* an error was replied */
     fl_status
         unfit; /* and it was because a change did not fit (why): an EXEC is undone as a whole */
 };
@@ -83,6 +82,11 @@ FL_NODISCARD fl_status call_get(struct call *call, struct fl_bytes key, struct f
 /* Whether the key is there and what is known of it; a big value is not read for it. Nothing to release, the rest
  * as above. */
 FL_NODISCARD fl_status call_get_info(struct call *call, struct fl_bytes key, struct fl_info *info);
+
+/* Of a value only `len` bytes from `off` on: no more of a big one is read. As call_get(), but it comes after
+ * call_get_info() and doesn't count as a lookup of its own. */
+FL_NODISCARD fl_status call_get_range(struct call *call, struct fl_bytes key, size_t off,
+                                      size_t len, struct fl_view *view);
 
 /* ---- writing ---- */
 

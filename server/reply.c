@@ -38,48 +38,24 @@ release_view(void *context)
     fl_view_release(context);
 }
 
-/* Send `len` bytes of the key's value from where they lie. `view` came through the batch and
- * ends with the batch's next change: the reply gets a guard of its own, if the store still shows
- * the same bytes. */
-static bool
-reply_in_place(struct call *call, const struct fl_view *view, size_t off, size_t len)
-{
-    struct fl_view own;
-    const struct fl_bytes key = call->view_key;
-
-    if (key.len == 0 ||
-        fl_get_view(call->server->store, fl_key_in(SPACE_ROOT, key.ptr, key.len), &own) != FL_OK) {
-        return false;
-    }
-    if (own.lsn != view->lsn || own.value.len != view->value.len) {
-        fl_view_release(&own);
-        return false;
-    }
-    struct fl_view *kept = resp_write_bulk_reference(call->out, (const char *)own.value.ptr + off,
-                                                     len, sizeof(own), release_view);
-
-    if (kept == NULL) {
-        fl_view_release(&own); /* The output has failed; the connection will be closed. */
-    } else {
-        *kept = own;
-    }
-    return true;
-}
-
-void
-reply_view_range(struct call *call, struct fl_view *view, size_t off, size_t len)
-{
-    const bool in_place = len >= RESP_REFERENCE_BYTES_MIN && view->ticket == 0 &&
-                          reply_in_place(call, view, off, len);
-
-    if (!in_place) {
-        resp_write_bulk(call->out, (const char *)view->value.ptr + off, len);
-    }
-    fl_view_release(view);
-}
-
 void
 reply_view(struct call *call, struct fl_view *view)
 {
-    reply_view_range(call, view, 0, view->value.len);
+    const struct fl_bytes value = view->value;
+
+    /* One that is pending may end with the batch's next change; others stay until they are released. */
+    if (value.len < RESP_REFERENCE_BYTES_MIN || view->ticket != 0) {
+        resp_write_bulk(call->out, value.ptr, value.len);
+        fl_view_release(view);
+        return;
+    }
+    struct fl_view *kept =
+        resp_write_bulk_reference(call->out, value.ptr, value.len, sizeof(*kept), release_view);
+
+    if (kept == NULL) {
+        fl_view_release(view); /* The output has failed; the connection will be closed. */
+    } else {
+        *kept = *view;
+        view->guard = NULL;
+    }
 }

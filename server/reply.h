@@ -35,7 +35,4 @@ reply_not_integer(struct call *call)
  * from where it lies, a small one or one that is still pending is copied. */
 void reply_view(struct call *call, struct fl_view *view);
 
-/* The same for `len` bytes of it from `off` (GETRANGE). */
-void reply_view_range(struct call *call, struct fl_view *view, size_t off, size_t len);
-
 #endif

@@ -32,14 +32,8 @@ reply_wrong_arity(struct call *call)
 }
 
 void
-reply_view_range(struct call *call, struct fl_view *view, size_t off, size_t len)
-{
-    resp_write_bulk(call->out, (const char *)view->value.ptr + off, len);
-    fl_view_release(view);
-}
-
-void
 reply_view(struct call *call, struct fl_view *view)
 {
-    reply_view_range(call, view, 0, view->value.len);
+    resp_write_bulk(call->out, view->value.ptr, view->value.len);
+    fl_view_release(view);
 }

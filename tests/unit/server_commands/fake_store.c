@@ -290,6 +290,18 @@ call_get(struct call *call, struct fl_bytes key, struct fl_view *view)
 }
 
 fl_status
+call_get_range(struct call *call, struct fl_bytes key, size_t off, size_t len, struct fl_view *view)
+{
+    const fl_status status = call_get(call, key, view);
+
+    if (status == FL_OK) {
+        FL_ASSERT(off + len <= view->value.len);
+        view->value = fl_bytes((const uint8_t *)view->value.ptr + off, len);
+    }
+    return status;
+}
+
+fl_status
 call_get_info(struct call *call, struct fl_bytes key, struct fl_info *info)
 {
     const struct entry *entry = NULL;
