@@ -302,11 +302,30 @@ take_record(struct cleaning *c, const struct log_record *record, uint64_t hash, 
     return FL_OK;
 }
 
+/* The index reads keys of other segments' records: what a SIGBUS may end. */
+struct judging {
+    struct cleaning *cleaning;
+    enum verdict verdicts[GROUP];
+    fl_status status;
+};
+
+static void
+judge_group(void *context)
+{
+    struct judging *j = context;
+
+    for (size_t i = 0; i < j->cleaning->group_count; i++) {
+        const struct candidate *one = &j->cleaning->group[i];
+
+        j->verdicts[i] = judge_record(j->cleaning, &one->record, one->hash, one->loc);
+    }
+}
+
 /* Look at what has been gathered: first start the cache misses of all, then judge. */
 static fl_status
 group_flush(struct cleaning *c)
 {
-    enum verdict verdicts[GROUP];
+    struct judging j = {.cleaning = c, .status = FL_OK};
     uint64_t hashes[GROUP];
     const size_t count = c->group_count;
 
@@ -316,15 +335,15 @@ group_flush(struct cleaning *c)
     const uint32_t token = engine_enter(c->engine); /* a reader of the index, as any other */
 
     engine_prefetch(c->engine, hashes, count, INDEX_TO_ENTRY);
-    for (size_t i = 0; i < count; i++) {
-        const struct candidate *one = &c->group[i];
+    const fl_status judged = engine_guarded(c->engine, judge_group, &j, &j.status);
 
-        verdicts[i] = judge_record(c, &one->record, one->hash, one->loc);
-    }
     engine_exit(c->engine, token);
+    if (judged != FL_OK) {
+        return FL_CORRUPT; /* nothing failed to be written: the segment stays as it is, the store goes on */
+    }
     for (size_t i = 0; i < count; i++) {
         const struct candidate *one = &c->group[i];
-        const fl_status status = take_record(c, &one->record, one->hash, one->loc, verdicts[i]);
+        const fl_status status = take_record(c, &one->record, one->hash, one->loc, j.verdicts[i]);
 
         if (status != FL_OK) {
             return status;
@@ -353,6 +372,21 @@ clean_record(void *context, uint32_t block, uint64_t off, const struct log_recor
                     ? 0
                     : engine_hash(c->engine, engine_record_key(record));
     return c->group_count == GROUP ? group_flush(c) : FL_OK;
+}
+
+/* A block that can't be read is left alone, as a damaged one. */
+static fl_status
+victim_scan(struct cleaning *c)
+{
+    struct engine *engine = c->engine;
+    const struct log_scan scan = {.context = c, .record = clean_record};
+    const uint64_t off = heap_block_off(heap_geometry(engine->heap), c->victim);
+    struct log_scan_result result;
+
+    if (engine_readable(engine, off, log_segment_of(engine->log, c->victim)->end) != FL_OK) {
+        return FL_CORRUPT;
+    }
+    return log_segment_scan(engine->log, c->victim, &scan, &result);
 }
 
 static bool
@@ -419,10 +453,7 @@ engine_clean_step(struct engine *engine)
     c->count = 0;
     c->bytes = 0;
     c->group_count = 0;
-    const struct log_scan scan = {.context = c, .record = clean_record};
-    struct log_scan_result result;
-
-    fl_status status = log_segment_scan(engine->log, victim, &scan, &result);
+    fl_status status = victim_scan(c);
 
     if (status == FL_OK) {
         status = group_flush(c);

@@ -68,9 +68,9 @@ request_done(struct engine_request *request, fl_status status)
     }
 }
 
-/* The LSN of the key's present version, 0 if it is absent or expired. */
-static uint64_t
-present_lsn(struct engine *engine, struct fl_key key, uint64_t hash)
+/* The LSN of the key's present version, 0 if it is absent or expired. FL_IO: nobody knows. */
+static fl_status
+present_lsn(struct engine *engine, struct fl_key key, uint64_t hash, uint64_t *lsn)
 {
     struct log_record record;
     index_loc loc = 0;
@@ -78,16 +78,23 @@ present_lsn(struct engine *engine, struct fl_key key, uint64_t hash)
         engine_find(engine, key, hash, INDEX_LSN_LATEST, ENGINE_NOW, &loc, &record);
 
     /* A damaged record is there: it may be overwritten and deleted, and it isn't absent. */
-    return status == FL_OK ? record.lsn : status == FL_CORRUPT ? UINT64_MAX : 0;
+    *lsn = status == FL_OK ? record.lsn : status == FL_CORRUPT ? UINT64_MAX : 0;
+    return status == FL_CORRUPT || status == FL_NOT_FOUND ? FL_OK : status;
 }
 
 static fl_status
 judge(struct engine *engine, const struct engine_request *request)
 {
+    fl_status status;
+    uint64_t lsn = 0;
+
     if (request->condition != FL_IF_ANY) {
         const struct engine_change *change = &request->changes[0];
-        const uint64_t lsn = present_lsn(engine, engine_record_key(&change->record), change->hash);
 
+        status = present_lsn(engine, engine_record_key(&change->record), change->hash, &lsn);
+        if (status != FL_OK) {
+            return status;
+        }
         if (request->condition == FL_IF_ABSENT && lsn != 0) {
             return FL_FAIL(FL_EXISTS, "the key is there");
         }
@@ -101,7 +108,11 @@ judge(struct engine *engine, const struct engine_request *request)
     for (size_t i = 0; i < request->requires_count; i++) {
         const struct engine_require *require = &request->requires[i];
 
-        if (present_lsn(engine, require->key, require->hash) != require->lsn) {
+        status = present_lsn(engine, require->key, require->hash, &lsn);
+        if (status != FL_OK) {
+            return status;
+        }
+        if (lsn != require->lsn) {
             return FL_FAIL(FL_CONFLICT, "a required version of a key has changed");
         }
     }

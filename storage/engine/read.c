@@ -148,6 +148,32 @@ engine_guarded(struct engine *engine, void (*body)(void *context), void *context
                                 "short, its file system is full, or the media is failing");
 }
 
+struct touching {
+    const uint8_t *at;
+    uint64_t bytes;
+    fl_status status;
+};
+
+static void
+touch(void *context)
+{
+    const struct touching *t = context;
+
+    for (uint64_t i = 0; i < t->bytes; i += LOG_LINE_BYTES) {
+        (void)*(const volatile uint8_t *)(t->at + i);
+    }
+}
+
+fl_status
+engine_readable(struct engine *engine, uint64_t off, uint64_t bytes)
+{
+    struct touching t = {heap_media(engine->heap)->base + off, bytes, FL_OK};
+
+    return (engine->user.flags & FL_OPEN_SIGBUS) == 0
+               ? FL_OK
+               : engine_guarded(engine, touch, &t, &t.status);
+}
+
 fl_status
 engine_find(struct engine *engine, struct fl_key key, uint64_t hash, uint64_t at_lsn,
             uint64_t now_ms, index_loc *loc, struct log_record *record)

@@ -174,17 +174,43 @@ load_segment(struct worker *worker, uint32_t block)
     const struct log_scan scan = {worker, load_record, loader->report, engine->salvage};
     struct log_scan_result result;
 
-    const fl_status status = log_segment_scan(engine->log, block, &scan, &result);
+    const fl_status status = engine_readable(engine, off, bytes) == FL_OK
+                                 ? log_segment_scan(engine->log, block, &scan, &result)
+                                 : segment_unreadable(loader, off, bytes, &result);
 
     pthread_mutex_lock(&loader->lock);
+/* The media does not give the segment's bytes. */
+static fl_status
+segment_unreadable(struct loader *loader, uint64_t off, uint64_t bytes,
+                   struct log_scan_result *result)
+{
+    heap_report_finding(loader->report, "unreadable", off, bytes,
+                        "the segment can't be read (SIGBUS): older versions of its keys may show; "
+                        "run faultline-check --repair");
+    memset(result, 0, sizeof(*result));
+    result->end = LOG_HEADER_BYTES;
+    result->damaged_ranges = 1;
+    result->damaged_bytes = bytes;
+    if (loader->engine->salvage) {
+        return FL_OK;
+    }
+    return FL_FAIL(FL_CORRUPT,
+                   "the file can't be read from offset %" PRIu64 " on (%" PRIu64
+                   " bytes, SIGBUS): run faultline-check --repair on it, or open it for salvage",
+                   off, bytes);
+}
+
     loader->records += result.records;
     loader->lost_ranges += result.damaged_ranges;
     loader->lost_bytes += result.damaged_bytes;
     loader->torn_bytes += result.torn_bytes;
     pthread_mutex_unlock(&loader->lock);
+    const struct heap_geometry *geometry = heap_geometry(engine->heap);
     if (status == FL_OK && open) {
         segment->end = result.end;
     }
+    const uint64_t off = heap_block_off(geometry, block);
+    const uint64_t bytes = open ? (uint64_t)segment->blocks * geometry->block_bytes : segment->end;
     return status;
 }
 
