@@ -241,6 +241,12 @@ write_group(struct engine *engine, struct engine_request *group)
     fl_status status = index_reserve(engine->index, count);
 
     if (status == FL_OK && deadlines) {
+    if (status == FL_OK && group->spaces) { /* alone, by group_take() */
+        const struct log_record *record = &group->changes[0].record;
+
+        status =
+            index_reserve_clear(engine->index, record->space, *(const uint8_t *)record->value.ptr);
+    }
         status = engine_clock_start(engine);
     }
     if (status == FL_OK) {

@@ -103,10 +103,13 @@ bool index_random(const struct index *index, uint8_t space, uint64_t random, ind
 
 /* ---- writing ---- */
 
-/* W. Make room so that the next `count` index_put() calls can't fail for memory. While pins exist, index_expire() and
- * each key that index_clear_spaces() removes count as a put. It is cheap to call before each batch: room is made for
- * some thousand puts at a time. FL_NO_MEMORY: nothing was changed. */
+/* W. Make room so that the next `count` index_put() calls can't fail for memory. It is cheap to call before each batch:
+ * room is made for some thousand puts at a time. FL_NO_MEMORY: nothing was changed. */
 FL_NODISCARD fl_status index_reserve(struct index *index, size_t count);
+/* W. The same for an index_clear_spaces() of these spaces before anything else is written: with pins it keeps a version
+ * of each key that there is. What puts were promised stays theirs. FL_NO_MEMORY: nothing was changed. */
+FL_NODISCARD fl_status index_reserve_clear(struct index *index, uint8_t space_first,
+                                           uint8_t space_last);
 
 /* Entries that index_put() has added wait for their place in the order and are put there in sorted batches: by the
  * next index_scan(), or by this call, which a background thread makes to keep the work from others, or by
@@ -138,7 +141,7 @@ bool index_names(const struct index *index, uint64_t hash, struct fl_key key, in
 /* R. Is `loc` some key's newest version? Judged by the place alone: no key is read, so no media is touched. */
 bool index_newest_at(const struct index *index, uint64_t hash, index_loc loc);
 
-/* W. Remove every key of the spaces first..last with LSN < lsn. True: the whole index was emptied at once, and `dead`
+/* W. Remove every key of the spaces first..last with LSN < lsn; index_reserve_clear() comes before. True: the whole index was emptied at once, and `dead`
  * was called for nothing (the caller resets its own accounts); false: `dead` was called for each, or will be when
  * no pin sees it any more. All at once it is if no pin exists, no key of another space, and no key of `lsn` or later;
  * its memory is given back by epoch_reclaim(). It needs the hashes of keys to be index_hash(). */

@@ -22,7 +22,7 @@ version_make(struct index *index, uint64_t hash, uint32_t id, index_loc loc, uin
 {
     struct version *v = version_pool_take(&index->pool);
 
-    FL_ASSERT(v != NULL); /* index_reserve() and index_pin() see to it */
+    FL_ASSERT(v != NULL); /* who pins, reserves, or expires a key has seen to it */
     atomic_init(&v->loc, loc);
     v->lsn = lsn;
     atomic_init(&v->lsn_end, UINT64_MAX);

@@ -25,6 +25,20 @@ index_reserve(struct index *index, size_t count)
     return status;
 }
 
+fl_status
+index_reserve_clear(struct index *index, uint8_t space_first, uint8_t space_last)
+{
+    uint64_t keys = 0;
+
+    if (index->pins.count == 0) {
+        return FL_OK;
+    }
+    for (unsigned space = space_first; space <= space_last; space++) {
+        keys += index_count(index, (uint8_t)space);
+    }
+    return version_pool_reserve(&index->pool, (index->credits + keys) * VERSIONS_PER_PUT);
+}
+
 /* The id of the entry whose key is `key`, 0: none; its word. */
 static uint32_t
 index_lookup(const struct index *index, uint64_t hash, const struct fl_key *key, uint64_t *word)

@@ -256,6 +256,56 @@ expire_under_pin_without_memory_does_nothing(void **state)
     fixture_deinit(&f);
 }
 
+/* Keys that two pins see. Some of what the puts were promised is still to come. */
+static void
+clear_under_pins_needs_no_memory_but_what_it_asks_for(void **state)
+{
+    enum { KEYS = 30000, LEFT = 2000 };
+    struct fixture f;
+    unsigned long failures = 0;
+    uint64_t kept;
+
+    (void)state;
+    fixture_init(&f);
+    assert_int_equal(index_reserve(f.index, KEYS), FL_OK);
+    for (uint64_t i = 0; i < KEYS; i++) {
+        put(&f, i, 0);
+    }
+    const uint64_t lsn = f.lsn;
+
+    assert_int_equal(index_pin(f.index, lsn / 2), FL_OK);
+    assert_int_equal(index_pin(f.index, lsn), FL_OK);
+    assert_int_equal(index_reserve(f.index, LEFT), FL_OK);
+    for (unsigned long n = 1;; n++) {
+        mem_fail_from(n);
+        const fl_status status = index_reserve_clear(f.index, 0, 255);
+
+        mem_fail_from(0);
+        if (status == FL_OK) {
+            break;
+        }
+        assert_int_equal(status, FL_NO_MEMORY);
+        assert_holds(&f, KEYS);
+        failures++;
+    }
+    assert_true(failures > 0);
+    mem_fail_from(1);
+    assert_false(index_clear_spaces(f.index, 0, 255, ++f.lsn));
+    assert_int_equal(index_count(f.index, 0), 0);
+    for (uint64_t i = 0; i < LEFT; i++) {
+        put(&f, i, 0);
+    }
+    assert_holds(&f, LEFT);
+    assert_int_equal(index_pins(f.index, &kept), 2);
+    assert_int_equal(kept, KEYS);
+    index_unpin(f.index, lsn);
+    index_unpin(f.index, lsn / 2);
+    assert_int_equal(index_pins(f.index, &kept), 0);
+    assert_int_equal(kept, 0);
+    assert_holds(&f, LEFT);
+    fixture_deinit(&f);
+}
+
 static fl_status
 load(struct fixture *f, uint64_t keys)
 {
@@ -305,6 +355,7 @@ main(void)
         cmocka_unit_test(put_after_reserve_needs_no_memory),
         cmocka_unit_test(pinned_put_after_reserve_needs_no_memory),
         cmocka_unit_test(expire_under_pin_without_memory_does_nothing),
+        cmocka_unit_test(clear_under_pins_needs_no_memory_but_what_it_asks_for),
         cmocka_unit_test(load_without_memory_fails_cleanly),
     };
 

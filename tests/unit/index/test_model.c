@@ -347,7 +347,7 @@ step_clear(struct fixture *f)
         return; /* it takes the index's own */
     }
     f->lsn = lsn > f->lsn ? lsn : f->lsn;
-    assert_int_equal(index_reserve(f->index, KEYS), FL_OK);
+    assert_int_equal(index_reserve_clear(f->index, first, last), FL_OK);
     const bool whole = index_clear_spaces(f->index, first, last, lsn);
 
     for (int i = 0; i < f->keys_count; i++) {
