@@ -173,7 +173,8 @@ install_one(struct engine *engine, const struct copy *copy)
     }
     engine_account_live(engine, copy->to, &copy->record);
     if (copy->record.deadline_ms != 0) {
-        (void)!expiry_add(engine, copy->record.deadline_ms, copy->to);
+        (void)!expiry_add(engine,
+                          (struct expiry_item){copy->record.deadline_ms, copy->hash, copy->to});
     }
 }
 

@@ -149,7 +149,8 @@ publish_change(struct engine *engine, struct engine_change *change)
     index_put(engine->index, change->hash, engine_record_key(record), change->loc, change->lsn);
     if (record->deadline_ms != 0) {
         /* Without memory for the note the key still expires, lazily, when it is read. */
-        (void)!expiry_add(engine, record->deadline_ms, change->loc);
+        (void)!expiry_add(engine,
+                          (struct expiry_item){record->deadline_ms, change->hash, change->loc});
     }
 }
 

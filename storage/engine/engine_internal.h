@@ -10,6 +10,7 @@
 struct expiry {
     struct expiry_item {
         uint64_t deadline_ms;
+        uint64_t hash;
         index_loc loc;
     } * items;
     size_t count, cap, compact_at;
@@ -121,8 +122,8 @@ fl_status engine_guarded(struct engine *engine, void (*body)(void *context), voi
 FL_NODISCARD fl_status engine_readable(struct engine *engine, uint64_t off, uint64_t bytes);
 
 /* expire.c */
-fl_status expiry_add(struct engine *engine, uint64_t deadline_ms, index_loc loc);
-fl_status expiry_append(struct engine *engine, uint64_t deadline_ms, index_loc loc);
+fl_status expiry_add(struct engine *engine, struct expiry_item item);
+fl_status expiry_append(struct engine *engine, struct expiry_item item);
 void expiry_settle(struct engine *engine);
 void expiry_deinit(struct expiry *expiry);
 bool engine_expire_step(struct engine *engine);

@@ -130,17 +130,16 @@ sift_down(struct expiry *expiry, size_t i)
     }
 }
 
-/* Is the item's record still some key's newest version? */
+/* Is the item's record still some key's newest version? Under commit_lock. The index is asked first: a place that it
+ * doesn't name may be in a block that is just being freed or used anew, one that it names stays while we have the lock.
+ */
 static bool
-item_valid(struct engine *engine, const struct expiry_item *item, struct log_record *record,
-           uint64_t *hash)
+item_valid(struct engine *engine, const struct expiry_item *item, struct log_record *record)
 {
-    if (!log_peek(engine->log, item->loc & INDEX_LOC_OFF_MASK, record) ||
-        record->deadline_ms != item->deadline_ms) {
-        return false;
-    }
-    *hash = index_hash(engine->index, engine_record_key(record));
-    return index_names(engine->index, *hash, engine_record_key(record), item->loc);
+    return index_newest_at(engine->index, item->hash, item->loc) &&
+           log_peek(engine->log, item->loc & INDEX_LOC_OFF_MASK, record) &&
+           record->deadline_ms == item->deadline_ms &&
+           index_hash(engine->index, engine_record_key(record)) == item->hash;
 }
 
 /* Overwritten keys leave their notes behind: drop those, so that the heap stays within twice what is valid. */
@@ -149,11 +148,10 @@ compact(struct engine *engine)
 {
     struct expiry *expiry = &engine->expiry;
     struct log_record record;
-    uint64_t hash = 0;
     size_t kept = 0;
 
     for (size_t i = 0; i < expiry->count; i++) {
-        if (item_valid(engine, &expiry->items[i], &record, &hash)) {
+        if (item_valid(engine, &expiry->items[i], &record)) {
             expiry->items[kept++] = expiry->items[i];
         }
     }
@@ -166,7 +164,7 @@ compact(struct engine *engine)
 
 /* A note at the end, out of order: while loading, before expiry_settle(). */
 fl_status
-expiry_append(struct engine *engine, uint64_t deadline_ms, index_loc loc)
+expiry_append(struct engine *engine, struct expiry_item item)
 {
     struct expiry *expiry = &engine->expiry;
 
@@ -180,7 +178,7 @@ expiry_append(struct engine *engine, uint64_t deadline_ms, index_loc loc)
         expiry->items = items;
         expiry->cap = cap;
     }
-    expiry->items[expiry->count++] = (struct expiry_item){deadline_ms, loc};
+    expiry->items[expiry->count++] = item;
     return FL_OK;
 }
 
@@ -191,25 +189,25 @@ expiry_settle(struct engine *engine)
 }
 
 fl_status
-expiry_add(struct engine *engine, uint64_t deadline_ms, index_loc loc)
+expiry_add(struct engine *engine, struct expiry_item item)
 {
     struct expiry *expiry = &engine->expiry;
 
     if (expiry->count >= expiry->compact_at && expiry->count > 0) {
         compact(engine);
     }
-    const fl_status status = expiry_append(engine, deadline_ms, loc);
+    const fl_status status = expiry_append(engine, item);
 
     if (status != FL_OK) {
         return status;
     }
     size_t i = expiry->count - 1;
 
-    while (i > 0 && expiry->items[(i - 1) / 2].deadline_ms > deadline_ms) {
+    while (i > 0 && expiry->items[(i - 1) / 2].deadline_ms > item.deadline_ms) {
         expiry->items[i] = expiry->items[(i - 1) / 2];
         i = (i - 1) / 2;
     }
-    expiry->items[i] = (struct expiry_item){deadline_ms, loc};
+    expiry->items[i] = item;
     return FL_OK;
 }
 
@@ -235,13 +233,12 @@ engine_expire_step(struct engine *engine)
     while (expiry->count > 0 && expiry->items[0].deadline_ms <= now && looked < EXPIRE_STEP) {
         const struct expiry_item item = expiry->items[0];
         struct log_record record;
-        uint64_t hash = 0;
 
         expiry->items[0] = expiry->items[--expiry->count];
         sift_down(expiry, 0);
         looked++;
-        if (item_valid(engine, &item, &record, &hash) &&
-            index_expire(engine->index, hash, engine_record_key(&record), item.loc)) {
+        if (item_valid(engine, &item, &record) &&
+            index_expire(engine->index, item.hash, engine_record_key(&record), item.loc)) {
             engine_account_mask(engine, item.loc, &record, record.lsn);
             dropped++;
         }

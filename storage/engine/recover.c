@@ -35,13 +35,14 @@ struct loader {
     uint64_t total_bytes;
     _Atomic(fl_status) status;
     pthread_mutex_t shard_locks[SHARDS];
-    pthread_mutex_t lock; /* what follows */
+    _Atomic(uint64_t) lost_blobs;    /* values in blocks of their own that aren't there */
+    _Atomic(uint64_t) lost_blob_off; /* a record that names one */
+    pthread_mutex_t lock;            /* what follows */
     char error[200];
     struct range_mask *masks;
     size_t masks_count, masks_cap;
     uint64_t records, lost_ranges, lost_bytes, torn_bytes;
     uint64_t lsn_max;
-    uint64_t lost_blobs, lost_blob_off; /* values in blocks of their own that aren't there */
     uint64_t now_ms;
 };
 
@@ -138,15 +139,16 @@ load_record(void *context, uint32_t block, uint64_t off, const struct log_record
     }
     if (record->deadline_ms != 0) {
         pthread_mutex_lock(&loader->lock);
-        const fl_status status = expiry_append(engine, record->deadline_ms, loc);
+    const struct fl_key key = engine_record_key(record);
+    const uint64_t hash = index_hash(engine->index, key);
+        const fl_status status =
+            expiry_append(engine, (struct expiry_item){record->deadline_ms, hash, loc});
 
         pthread_mutex_unlock(&loader->lock);
         if (status != FL_OK) {
             return status;
         }
     }
-    const struct fl_key key = engine_record_key(record);
-    const uint64_t hash = index_hash(engine->index, key);
     const unsigned shard = index_load_shard(engine->index, hash);
 
     worker->items[shard][worker->counts[shard]++] = (struct item){hash, loc, record->lsn, key};
@@ -303,9 +305,9 @@ drop_loaded(void *context, index_loc loc, uint64_t lsn, struct fl_key key)
     if (record.deadline_ms != 0 && record.deadline_ms <= loader->now_ms) {
         return true;
     }
-    if (record.kind == LOG_KIND_PUT_BLOB && engine_blob_of(engine, &record, &block) == NULL &&
-        loader->lost_blobs++ == 0) {
-        loader->lost_blob_off = loc & INDEX_LOC_OFF_MASK;
+    if (record.kind == LOG_KIND_PUT_BLOB && engine_blob_of(engine, &record, &block) == NULL) {
+        atomic_fetch_add(&loader->lost_blobs, 1);
+        atomic_store(&loader->lost_blob_off, loc & INDEX_LOC_OFF_MASK);
     }
     return false;
 }
@@ -403,15 +405,17 @@ clean_tail_check(struct loader *loader, const struct heap_root *root)
 static fl_status
 lost_blobs_check(struct loader *loader)
 {
-    loader->lost_ranges += loader->lost_blobs;
-    if (loader->lost_blobs == 0 || loader->engine->salvage) {
+    const uint64_t lost = atomic_load(&loader->lost_blobs);
+
+    loader->lost_ranges += lost;
+    if (lost == 0 || loader->engine->salvage) {
         return FL_OK;
     }
     return FL_FAIL(FL_CORRUPT,
                    "the values of %" PRIu64
-                   " keys are lost, the first one named at file offset %" PRIu64
+                   " keys are lost, one of them named at file offset %" PRIu64
                    ": run faultline-check --repair on the file, or open it for salvage",
-                   loader->lost_blobs, loader->lost_blob_off);
+                   lost, atomic_load(&loader->lost_blob_off));
 }
 
 /* Storage rule 1: what was found open is sealed where it ends and never appended to. */
