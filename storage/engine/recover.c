@@ -39,7 +39,8 @@ struct loader {
     _Atomic(uint64_t) lost_blob_off; /* a record that names one */
     pthread_mutex_t lock;            /* what follows */
     char error[200];
-    struct range_mask *masks;
+    uint64_t space_lsn[256];  /* the highest LSN of range deletes of the whole space */
+    struct range_mask *masks; /* the others */
     size_t masks_count, masks_cap;
     uint64_t records, lost_ranges, lost_bytes, torn_bytes;
     uint64_t lsn_max;
@@ -75,9 +76,19 @@ static fl_status
 note_mask(struct loader *loader, const struct log_record *record)
 {
     const uint8_t *value = record->value.ptr;
+    const unsigned space_last = value[0];
     fl_status status = FL_OK;
 
     pthread_mutex_lock(&loader->lock);
+    if (record->key.len == 0 && record->value.len == 1) {
+        for (unsigned space = record->space; space <= space_last; space++) {
+            if (record->lsn > loader->space_lsn[space]) {
+                loader->space_lsn[space] = record->lsn;
+            }
+        }
+        pthread_mutex_unlock(&loader->lock);
+        return FL_OK;
+    }
     if (loader->masks_count == loader->masks_cap) {
         const size_t cap = loader->masks_cap == 0 ? 16 : 2 * loader->masks_cap;
         struct range_mask *masks = realloc(loader->masks, cap * sizeof(*masks));
@@ -93,7 +104,7 @@ note_mask(struct loader *loader, const struct log_record *record)
         loader->masks[loader->masks_count++] = (struct range_mask){
             .lsn = record->lsn,
             .space_first = record->space,
-            .space_last = value[0],
+            .space_last = (uint8_t)space_last,
             .low = record->key,
             .high = {value + 1, record->value.len - 1},
         };
@@ -128,6 +139,8 @@ load_record(void *context, uint32_t block, uint64_t off, const struct log_record
     struct loader *loader = worker->loader;
     struct engine *engine = loader->engine;
     const index_loc loc = engine_loc(off, record);
+    const struct fl_key key = engine_record_key(record);
+    const uint64_t hash = index_hash(engine->index, key);
 
     (void)block;
     account_loaded(engine, loc, record);
@@ -139,8 +152,6 @@ load_record(void *context, uint32_t block, uint64_t off, const struct log_record
     }
     if (record->deadline_ms != 0) {
         pthread_mutex_lock(&loader->lock);
-    const struct fl_key key = engine_record_key(record);
-    const uint64_t hash = index_hash(engine->index, key);
         const fl_status status =
             expiry_append(engine, (struct expiry_item){record->deadline_ms, hash, loc});
 
@@ -166,21 +177,6 @@ loader_fail(struct loader *loader, fl_status status)
     pthread_mutex_unlock(&loader->lock);
 }
 
-static fl_status
-load_segment(struct worker *worker, uint32_t block)
-{
-    struct loader *loader = worker->loader;
-    struct engine *engine = loader->engine;
-    struct log_segment *segment = log_segment_of(engine->log, block);
-    const bool open = !segment->sealed;
-    const struct log_scan scan = {worker, load_record, loader->report, engine->salvage};
-    struct log_scan_result result;
-
-    const fl_status status = engine_readable(engine, off, bytes) == FL_OK
-                                 ? log_segment_scan(engine->log, block, &scan, &result)
-                                 : segment_unreadable(loader, off, bytes, &result);
-
-    pthread_mutex_lock(&loader->lock);
 /* The media does not give the segment's bytes. */
 static fl_status
 segment_unreadable(struct loader *loader, uint64_t off, uint64_t bytes,
@@ -202,17 +198,32 @@ segment_unreadable(struct loader *loader, uint64_t off, uint64_t bytes,
                    off, bytes);
 }
 
+static fl_status
+load_segment(struct worker *worker, uint32_t block)
+{
+    struct loader *loader = worker->loader;
+    struct engine *engine = loader->engine;
+    const struct heap_geometry *geometry = heap_geometry(engine->heap);
+    struct log_segment *segment = log_segment_of(engine->log, block);
+    const bool open = !segment->sealed;
+    const struct log_scan scan = {worker, load_record, loader->report, engine->salvage};
+    const uint64_t off = heap_block_off(geometry, block);
+    const uint64_t bytes = open ? (uint64_t)segment->blocks * geometry->block_bytes : segment->end;
+    struct log_scan_result result;
+
+    const fl_status status = engine_readable(engine, off, bytes) == FL_OK
+                                 ? log_segment_scan(engine->log, block, &scan, &result)
+                                 : segment_unreadable(loader, off, bytes, &result);
+
+    pthread_mutex_lock(&loader->lock);
     loader->records += result.records;
     loader->lost_ranges += result.damaged_ranges;
     loader->lost_bytes += result.damaged_bytes;
     loader->torn_bytes += result.torn_bytes;
     pthread_mutex_unlock(&loader->lock);
-    const struct heap_geometry *geometry = heap_geometry(engine->heap);
     if (status == FL_OK && open) {
         segment->end = result.end;
     }
-    const uint64_t off = heap_block_off(geometry, block);
-    const uint64_t bytes = open ? (uint64_t)segment->blocks * geometry->block_bytes : segment->end;
     return status;
 }
 
@@ -259,15 +270,6 @@ worker_main(void *arg)
     return NULL;
 }
 
-static int
-bytes_compare(struct fl_bytes a, struct fl_bytes b)
-{
-    const size_t len = a.len < b.len ? a.len : b.len;
-    const int c = len == 0 ? 0 : memcmp(a.ptr, b.ptr, len);
-
-    return c != 0 ? c : (a.len > b.len) - (a.len < b.len);
-}
-
 static bool
 mask_covers(const struct range_mask *mask, uint64_t lsn, struct fl_key key)
 {
@@ -276,11 +278,11 @@ mask_covers(const struct range_mask *mask, uint64_t lsn, struct fl_key key)
     if (lsn >= mask->lsn || key.space < mask->space_first || key.space > mask->space_last) {
         return false;
     }
-    if (key.space == mask->space_first && bytes_compare(bytes, mask->low) < 0) {
+    if (key.space == mask->space_first && bytes_compare(bytes.ptr, bytes.len, mask->low.ptr, mask->low.len) < 0) {
         return false;
     }
     return key.space != mask->space_last || mask->high.len == 0 ||
-           bytes_compare(bytes, mask->high) <= 0;
+           bytes_compare(bytes.ptr, bytes.len, mask->high.ptr, mask->high.len) <= 0;
 }
 
 /* What the scan could not know about one record alone: range deletes, deadlines that have passed; and, for a record
@@ -293,6 +295,9 @@ drop_loaded(void *context, index_loc loc, uint64_t lsn, struct fl_key key)
     struct log_record record;
     uint32_t block = 0;
 
+    if (lsn < loader->space_lsn[key.space]) {
+        return true;
+    }
     for (size_t i = 0; i < loader->masks_count; i++) {
         if (mask_covers(&loader->masks[i], lsn, key)) {
             return true;
