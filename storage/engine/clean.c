@@ -25,7 +25,6 @@ enum {
 /* ---- which segment ---- */
 
 struct choice {
-    struct engine *engine;
     uint64_t lsn_now;
     uint64_t open_min;      /* the lowest open_lsn of all, */
     uint64_t open_min_next; /* and of all but that one */
@@ -83,7 +82,7 @@ visit_choice(void *context, uint32_t block, struct log_segment *segment, uint64_
 static uint32_t
 victim_choose(struct engine *engine)
 {
-    struct choice choice = {.engine = engine, .lsn_now = log_lsn_next(engine->log)};
+    struct choice choice = {.lsn_now = log_lsn_next(engine->log)};
     const uint64_t block_bytes = heap_geometry(engine->heap)->block_bytes;
     struct heap_stats heap;
 

@@ -37,7 +37,6 @@ struct engine {
     _Atomic(uint64_t) blob_bytes;     /* blobs that somebody names */
     _Atomic(uint64_t) live_deadlines; /* records the index names that have one */
     _Atomic(uint64_t) expired_total;
-    _Atomic(uint64_t) versions_bytes;
 
     /* the clock */
     _Atomic(uint64_t) clock_floor_ms; /* this run, or an earlier one, may have judged by it */
