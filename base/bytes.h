@@ -1,8 +1,10 @@
-/* Bytes as they stand on media and on the wire: little-endian loads and stores, alignment. */
+/* Bytes as they stand on media and on the wire: little-endian loads and stores, alignment, comparing. */
 #ifndef FL_BASE_BYTES_H
 #define FL_BASE_BYTES_H
 
 #include <endian.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -65,6 +67,25 @@ static inline uint64_t
 bytes_align_down(uint64_t v, uint64_t unit)
 {
     return v & ~(unit - 1);
+}
+
+/* None is not zero; true of no bytes. */
+static inline bool
+bytes_are_zero(const void *src, size_t len)
+{
+    const uint8_t *p = src;
+
+    return len == 0 || (p[0] == 0 && memcmp(p, p + 1, len - 1) == 0);
+}
+
+/* < 0, 0, > 0: in the order of memcmp(), of two that begin alike the shorter one first. NULL goes with length 0. */
+static inline int
+bytes_compare(const void *a, size_t a_len, const void *b, size_t b_len)
+{
+    const size_t len = a_len < b_len ? a_len : b_len;
+    const int order = len == 0 ? 0 : memcmp(a, b, len);
+
+    return order != 0 ? order : (a_len > b_len) - (a_len < b_len);
 }
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <faultline/cursor.h>
 
+#include "base/bytes.h"
 #include "base/fail.h"
 
 #include <inttypes.h>
@@ -292,20 +293,11 @@ fl_cursor_last(struct fl_cursor *cursor)
     return status;
 }
 
-static int
-compare(struct fl_bytes a, const uint8_t *b, size_t b_len)
-{
-    const size_t len = a.len < b_len ? a.len : b_len;
-    const int c = len == 0 ? 0 : memcmp(a.ptr, b, len);
-
-    return c != 0 ? c : (a.len > b_len) - (a.len < b_len);
-}
-
 fl_status
 fl_cursor_seek(struct fl_cursor *cursor, struct fl_bytes key)
 {
     cursor->direction = INDEX_FORWARD;
-    if (compare(key, cursor->prefix, cursor->prefix_len) <= 0) {
+    if (bytes_compare(key.ptr, key.len, cursor->prefix, cursor->prefix_len) <= 0) {
         return fl_cursor_first(cursor);
     }
     return position(cursor, key, true);
@@ -315,7 +307,8 @@ fl_status
 fl_cursor_seek_before(struct fl_cursor *cursor, struct fl_bytes key)
 {
     cursor->direction = INDEX_BACKWARD;
-    if (!has_prefix(cursor, key) && compare(key, cursor->prefix, cursor->prefix_len) > 0) {
+    if (!has_prefix(cursor, key) &&
+        bytes_compare(key.ptr, key.len, cursor->prefix, cursor->prefix_len) > 0) {
         return fl_cursor_last(cursor); /* behind all that have the prefix */
     }
     if (key.len == 0) {

@@ -273,16 +273,15 @@ worker_main(void *arg)
 static bool
 mask_covers(const struct range_mask *mask, uint64_t lsn, struct fl_key key)
 {
-    const struct fl_bytes bytes = {key.ptr, key.len};
-
     if (lsn >= mask->lsn || key.space < mask->space_first || key.space > mask->space_last) {
         return false;
     }
-    if (key.space == mask->space_first && bytes_compare(bytes.ptr, bytes.len, mask->low.ptr, mask->low.len) < 0) {
+    if (key.space == mask->space_first &&
+        bytes_compare(key.ptr, key.len, mask->low.ptr, mask->low.len) < 0) {
         return false;
     }
     return key.space != mask->space_last || mask->high.len == 0 ||
-           bytes_compare(bytes.ptr, bytes.len, mask->high.ptr, mask->high.len) <= 0;
+           bytes_compare(key.ptr, key.len, mask->high.ptr, mask->high.len) <= 0;
 }
 
 /* What the scan could not know about one record alone: range deletes, deadlines that have passed; and, for a record

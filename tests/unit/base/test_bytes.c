@@ -72,6 +72,47 @@ bytes_align_rounds_to_the_unit(void **state)
     }
 }
 
+static void
+bytes_are_zero_until_one_is_not(void **state)
+{
+    uint8_t area[200] = {0};
+
+    (void)state;
+    assert_true(bytes_are_zero(NULL, 0));
+    for (size_t len = 0; len <= sizeof(area); len++) {
+        assert_true(bytes_are_zero(area, len));
+    }
+    for (size_t at = 0; at < sizeof(area); at++) {
+        area[at] = 0x80;
+        assert_true(bytes_are_zero(area, at));
+        assert_false(bytes_are_zero(area, at + 1));
+        assert_false(bytes_are_zero(area, sizeof(area)));
+        assert_true(bytes_are_zero(area + at + 1, sizeof(area) - at - 1));
+        area[at] = 0;
+    }
+}
+
+static void
+bytes_compare_puts_the_shorter_of_two_alike_first(void **state)
+{
+    const struct {
+        const char *bytes;
+        size_t len;
+    } rising[] = {{NULL, 0},  {"\0", 1}, {"\0\0", 2}, {"a", 1},
+                  {"a\0", 2}, {"ab", 2}, {"b", 1},    {"\xff", 1}};
+    const size_t count = sizeof(rising) / sizeof(rising[0]);
+
+    (void)state;
+    for (size_t i = 0; i < count; i++) {
+        for (size_t k = 0; k < count; k++) {
+            const int order =
+                bytes_compare(rising[i].bytes, rising[i].len, rising[k].bytes, rising[k].len);
+
+            assert_int_equal((order > 0) - (order < 0), (i > k) - (i < k));
+        }
+    }
+}
+
 int
 main(void)
 {
@@ -79,6 +120,8 @@ main(void)
         cmocka_unit_test(bytes_put_writes_low_byte_first),
         cmocka_unit_test(bytes_get_reads_what_put_wrote),
         cmocka_unit_test(bytes_align_rounds_to_the_unit),
+        cmocka_unit_test(bytes_are_zero_until_one_is_not),
+        cmocka_unit_test(bytes_compare_puts_the_shorter_of_two_alike_first),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
