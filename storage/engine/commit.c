@@ -241,13 +241,13 @@ write_group(struct engine *engine, struct engine_request *group)
     struct writing w = {engine, group, count, bytes, all, claim, FL_OK};
     fl_status status = index_reserve(engine->index, count);
 
-    if (status == FL_OK && deadlines) {
     if (status == FL_OK && group->spaces) { /* alone, by group_take() */
         const struct log_record *record = &group->changes[0].record;
 
         status =
             index_reserve_clear(engine->index, record->space, *(const uint8_t *)record->value.ptr);
     }
+    if (status == FL_OK && deadlines) {
         status = engine_clock_start(engine);
     }
     if (status == FL_OK) {
