@@ -1,6 +1,7 @@
 /* Finding and making the heap's fixed parts: probe and format. */
 #include "storage/heap/heap_internal.h"
 
+#include "base/bytes.h"
 #include "base/fail.h"
 
 #include <inttypes.h>
@@ -53,8 +54,7 @@ second_copy_judge(const struct nosync_map *map, uint64_t size, struct heap_geome
 static bool
 all_zero(const uint8_t *bytes, uint64_t from, uint64_t to)
 {
-    return from >= to || (bytes[from] == 0 &&
-                          memcmp(bytes + from, bytes + from + 1, (size_t)(to - from - 1)) == 0);
+    return from >= to || bytes_are_zero(bytes + from, (size_t)(to - from));
 }
 
 /* Did a crash interrupt heap_format() in its last step? Then the first copy is what got there of the second one, and the
@@ -65,10 +65,8 @@ format_unfinished(const uint8_t *base, uint32_t block_bytes)
     const uint64_t second = heap_half_off(block_bytes, 1, 0);
 
     for (uint64_t at = 0; at < HEAP_SUPER_BYTES; at += sizeof(uint64_t)) {
-        static const uint8_t zeros[sizeof(uint64_t)];
-
-        if (memcmp(base + at, zeros, sizeof(zeros)) != 0 &&
-            memcmp(base + at, base + second + at, sizeof(zeros)) != 0) {
+        if (!bytes_are_zero(base + at, sizeof(uint64_t)) &&
+            memcmp(base + at, base + second + at, sizeof(uint64_t)) != 0) {
             return false;
         }
     }
