@@ -41,12 +41,6 @@ off_of(const struct loading *l, uint32_t block)
     return (uint64_t)block << l->log->block_shift;
 }
 
-static bool
-zeros(const uint8_t *p, uint64_t len)
-{
-    return len == 0 || (p[0] == 0 && memcmp(p, p + 1, (size_t)len - 1) == 0);
-}
-
 /* Is the table silent about `block`: its word damaged, or zeroed as if it had never been used? */
 static bool
 word_lost(struct heap_entry entry)
@@ -221,8 +215,8 @@ unowned_load(struct loading *l, uint32_t block, struct heap_entry entry)
 
     if (log->segments[block].use != LOG_USE_NONE ||
         (!blob && (!header_valid(l, block, LOG_MAGIC_LOG) ||
-                   zeros(log->media->base + off_of(l, block) + LOG_SEAL_OFF,
-                         log->block_bytes - LOG_SEAL_OFF)))) {
+                   bytes_are_zero(log->media->base + off_of(l, block) + LOG_SEAL_OFF,
+                                  log->block_bytes - LOG_SEAL_OFF)))) {
         return;
     }
     if (!blob && !entry.damaged) {
@@ -354,8 +348,8 @@ orphan_check(struct loading *l, uint32_t block)
     if (link == (block | (uint64_t)segment->generation << 32)) {
         return;
     }
-    if (!zeros(log->media->base + off + LOG_SEAL_OFF,
-               log_segment_bytes(log, segment) - LOG_SEAL_OFF)) {
+    if (!bytes_are_zero(log->media->base + off + LOG_SEAL_OFF,
+                        (size_t)log_segment_bytes(log, segment) - LOG_SEAL_OFF)) {
         damage(l, "link-missing", off_of(l, prev) + LOG_LINK_OFF, sizeof(link),
                "the segment at block %u has frames, but block %u before it does not lead to it",
                block, prev);

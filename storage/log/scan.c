@@ -189,9 +189,7 @@ log_segment_scan(const struct log *log, uint32_t block, const struct log_scan *s
         const uint8_t *base = log->media->base + walk.start;
 
         for (uint64_t end = walk.bytes; end > result->end; end -= LOG_LINE_BYTES) {
-            static const uint8_t zeros[LOG_LINE_BYTES];
-
-            if (memcmp(base + end - LOG_LINE_BYTES, zeros, sizeof(zeros)) != 0) {
+            if (!bytes_are_zero(base + end - LOG_LINE_BYTES, LOG_LINE_BYTES)) {
                 result->torn_bytes = end - result->end;
                 break;
             }
