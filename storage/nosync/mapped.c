@@ -1,6 +1,7 @@
 /* Blocks of a file that is stored to through its mapping. */
 #include "storage/nosync/file.h"
 
+#include "base/bytes.h"
 #include "base/fail.h"
 
 #include <errno.h>
@@ -30,32 +31,13 @@ mapped_zero(struct nosync_file *file, uint64_t off, uint64_t len)
     return pm_drain(&pm);
 }
 
-static bool
-is_zero(const uint8_t *bytes, uint64_t len)
-{
-    const uint64_t *words = (const uint64_t *)(const void *)bytes;
-    enum { STRIDE = 64 };
-
-    for (uint64_t i = 0; i < len / sizeof(*words); i += STRIDE) {
-        uint64_t any = 0;
-
-        for (uint64_t k = 0; k < STRIDE; k++) {
-            any |= words[i + k];
-        }
-        if (any != 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
 fl_status
 mapped_zero_stale(struct nosync_file *file, uint64_t off, uint64_t len)
 {
-    const uint64_t page = (uint64_t)getpagesize();
+    const size_t page = (size_t)getpagesize();
     uint64_t at = off;
 
-    while (at < off + len && is_zero(file->base + at, page)) {
+    while (at < off + len && bytes_are_zero(file->base + at, page)) {
         at += page;
     }
     return at == off + len ? FL_OK : mapped_zero(file, at, off + len - at);
