@@ -198,7 +198,7 @@ exchange(const char *path, const char *repaired, const char *damaged)
         return FL_FAIL_ERRNO(
             FL_IO, "the repaired store is in place; the damaged file is left as %s", repaired);
     }
-    return store_directory_sync(path);
+    return nosync_sync_directory(path);
 }
 
 /* As the damaged file: who may read that one may read this one. What an ordinary user may not do is left undone. */

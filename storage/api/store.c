@@ -4,9 +4,7 @@
 #include "storage/heap/super.h"
 #include "storage/log/log_layout.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,24 +100,6 @@ store_map_open(const char *path, const struct fl_options *options, struct nosync
     request.size_bytes_max = geometry.size_bytes_max;
     request.exclusive = false;
     return nosync_open(&request, out);
-}
-
-fl_status
-store_directory_sync(const char *path)
-{
-    char *copy = strdup(path);
-
-    if (copy == NULL) {
-        return FL_FAIL(FL_NO_MEMORY, "a path");
-    }
-    const int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    const bool ok = fd >= 0 && fsync(fd) == 0;
-
-    free(copy);
-    if (fd >= 0) {
-        close(fd);
-    }
-    return ok ? FL_OK : FL_FAIL_ERRNO(FL_IO, "fsync of the directory of %s", path);
 }
 
 /* A batch is one frame, and that lies in blocks side by side: those that one table block describes, without two. */

@@ -47,8 +47,6 @@ fl_status store_map_open(const char *path, const struct fl_options *options,
  * a map of their own. Errors: those of engine_open(). */
 fl_status store_open_map(struct nosync_map *map, const struct fl_options *options,
                          struct fl_store **out);
-/* A rename in the directory of `path` is durable. */
-fl_status store_directory_sync(const char *path);
 
 /* FL_INVALID, FL_TOO_LARGE. */
 fl_status store_key_check(struct fl_key key);

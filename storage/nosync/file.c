@@ -167,9 +167,8 @@ open_and_lock(const struct nosync_request *request, int *fd, bool *created)
                    request->path);
 }
 
-/* The name of a new file is durable once its directory is. */
-static fl_status
-sync_directory(const char *path)
+fl_status
+nosync_sync_directory(const char *path)
 {
     char *copy = strdup(path);
     fl_status status = FL_OK;
@@ -201,7 +200,7 @@ sync_creation(struct nosync_file *file)
     if (fsync(file->fd) != 0) {
         return FL_FAIL_ERRNO(FL_IO, "fsync %s", file->path);
     }
-    return sync_directory(file->path);
+    return nosync_sync_directory(file->path);
 }
 
 fl_status

@@ -65,6 +65,9 @@ struct nosync_map {
  * FL_EXISTS, FL_NOT_SUPPORTED (dax: shared extents, see docs), FL_INVALID (not a regular file), FL_IO, FL_NO_MEMORY. */
 FL_NODISCARD fl_status nosync_open(const struct nosync_request *request, struct nosync_map **out);
 
+/* The name of the file at `path`, new or changed, is durable. FL_IO, FL_NO_MEMORY. */
+FL_NODISCARD fl_status nosync_sync_directory(const char *path);
+
 static inline fl_status
 nosync_fault_in(struct nosync_map *map, uint64_t off, uint64_t len)
 {
