@@ -41,6 +41,9 @@ enum {
         1 << 24, /* DRAM for the states of all blocks stays under 1 GiB, reserved lazily */
 };
 
+/* Of address space, and of what an index entry's place can name. */
+#define HEAP_SIZE_BYTES_MAX (UINT64_C(1) << 46)
+
 /* Feature bits: compat may be ignored, ro_compat forbids writing, incompat forbids opening. None yet. */
 #define HEAP_COMPAT_KNOWN UINT64_C(0)
 #define HEAP_RO_COMPAT_KNOWN UINT64_C(0)

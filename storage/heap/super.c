@@ -43,9 +43,10 @@ super_geometry_check(const struct heap_geometry *geometry)
                        block, HEAP_BLOCK_BYTES_MIN, HEAP_BLOCK_BYTES_MAX);
     }
     if (geometry->size_bytes_max / block > HEAP_BLOCKS_MAX ||
-        geometry->size_bytes_max < 8 * block) {
+        geometry->size_bytes_max < 8 * block || geometry->size_bytes_max > HEAP_SIZE_BYTES_MAX) {
         return FL_FAIL(FL_INVALID,
-                       "size_bytes_max %" PRIu64 " is not 8 to %d blocks of %" PRIu64 " bytes",
+                       "size_bytes_max %" PRIu64 " is not 8 to %d blocks of %" PRIu64
+                       " bytes, and at most 64 TiB",
                        geometry->size_bytes_max, HEAP_BLOCKS_MAX, block);
     }
     if (geometry->inline_bytes_max < 64 || geometry->inline_bytes_max > block / 2) {

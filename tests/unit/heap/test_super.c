@@ -115,6 +115,7 @@ superblock_of_an_impossible_geometry_is_corrupt(void **state)
         {4096, 512, 7 * 4096},
         {4096, 512, ((UINT64_C(1) << 24) + 1) * 4096},
         {4096, 512, UINT64_MAX},
+        {1u << 30, 512, (UINT64_C(1) << 46) + 1},
         {4096, 63, 1 << 20},
         {4096, 2049, 1 << 20},
     };
