@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-enum { BLOCK = 16384, KEYS = 2000, VALUE = 300, BIG = 60000, RUN_MS = 1500, KEY_ROOM = 16 };
+enum { BLOCK = 16384, KEYS = 300, VALUE = 300, BIG = 60000, RUN_MS = 2500, KEY_ROOM = 16 };
 
 struct writer {
     struct fl_store *store;
