@@ -115,7 +115,8 @@ struct fl_options {
     uint32_t block_bytes;    /* power of two, 4 KiB to 1 GiB; default 2 MiB */
     uint64_t size_bytes_max; /* the file's limit; default 0: as it is, 1 TiB if created */
 
-    uint32_t blocks_ahead; /* blocks kept faulted ahead of the log; default 4 */
+    uint32_t blocks_ahead; /* blocks kept faulted ahead of the log; default 4; 0 counts as 1 with
+                              `background` */
     uint32_t threads_open; /* threads that rebuild the index on open; 0: one a core */
     bool verify_reads;     /* check each record's CRC when it is read; default true */
     bool background;       /* run the grow-ahead and the cleaner thread; default true. Off, the
