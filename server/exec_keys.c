@@ -1,5 +1,6 @@
 #include "server/exec_keys.h"
 
+#include "base/bytes.h"
 #include "base/fail.h"
 
 #include <stdlib.h>
@@ -10,13 +11,7 @@ enum { EXEC_KEYS_MIN = 64 };
 int
 key_compare(struct fl_bytes a, struct fl_bytes b)
 {
-    const size_t common = a.len < b.len ? a.len : b.len;
-    const int order = common > 0 ? memcmp(a.ptr, b.ptr, common) : 0;
-
-    if (order != 0) {
-        return order;
-    }
-    return a.len < b.len ? -1 : a.len > b.len;
+    return bytes_compare(a.ptr, a.len, b.ptr, b.len);
 }
 
 static void
