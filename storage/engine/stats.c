@@ -22,7 +22,6 @@ log_stats(struct engine *engine, struct fl_stats *stats)
             stats->commits_total = head.frames;
             stats->records_total = head.records;
             stats->segment_changes_total = head.segment_changes;
-            stats->put_path_faults_total = head.faults;
         }
     }
 }
@@ -45,6 +44,7 @@ engine_stats(struct engine *engine, struct fl_stats *stats)
     stats->blocks_owned = heap.blocks_owned;
     stats->blocks_ahead = heap.blocks_ready;
     stats->put_path_waits_total = heap.takes_waited;
+    stats->put_path_faults_total = heap.writers_faulted;
     stats->file_bytes = nosync_file_bytes(engine->map);
     stats->live_bytes = atomic_load(&engine->live_bytes) + atomic_load(&engine->blob_bytes);
     stats->cleaner_copied_bytes_total = atomic_load(&engine->copied_bytes);

@@ -353,6 +353,7 @@ take_one(struct heap *heap, enum heap_claim claim, uint32_t *block)
                           : claim == HEAP_RESERVE ? 1
                                                   : heap->options.reserve_blocks;
     bool waited = false;
+    bool faulted = false;
 
     while (heap->ready_count <= keep) {
         heap->takes_waited += !waited;
@@ -363,6 +364,7 @@ take_one(struct heap *heap, enum heap_claim claim, uint32_t *block)
             if (status != FL_OK) {
                 return status;
             }
+            faulted = claim != HEAP_CLEANER;
             continue;
         }
         if (heap->growth_failed) {
@@ -380,6 +382,7 @@ take_one(struct heap *heap, enum heap_claim claim, uint32_t *block)
     }
     *block = heap->ready[--heap->ready_count];
     heap->blocks[*block].use = HEAP_USE_TAKEN;
+    heap->writers_faulted += faulted;
     pthread_cond_signal(&heap->ahead_cond);
     return FL_OK;
 }
@@ -404,6 +407,7 @@ heap_take(struct heap *heap, uint32_t count, enum heap_claim claim, uint32_t *bl
     }
     pthread_mutex_lock(&heap->lock);
     status = count == 1 ? take_one(heap, claim, block) : fault_run(heap, count, block);
+    heap->writers_faulted += count > 1 && status == FL_OK && claim != HEAP_CLEANER;
     pthread_mutex_unlock(&heap->lock);
     return status;
 }
@@ -467,6 +471,7 @@ heap_make_room(struct heap *heap, uint32_t blocks)
     const uint64_t target = ready_target(heap);
     const uint64_t ahead = target > reserve ? target - reserve : 0;
     const uint64_t sure = reserve + (blocks < ahead ? blocks : ahead);
+    bool faulted = false;
 
     pthread_mutex_lock(&heap->lock);
     while (heap->ready_count < sure) {
@@ -474,6 +479,7 @@ heap_make_room(struct heap *heap, uint32_t blocks)
             if (ahead_one(heap) != FL_OK) {
                 break;
             }
+            faulted = true;
             continue;
         }
         pthread_cond_signal(&heap->ahead_cond);
@@ -483,6 +489,8 @@ heap_make_room(struct heap *heap, uint32_t blocks)
         pthread_cond_wait(&heap->ready_cond, &heap->lock);
     }
     const bool made = heap->ready_count >= sure;
+
+    heap->writers_faulted += faulted;
 
     pthread_mutex_unlock(&heap->lock);
     return made && heap_has_room(heap, blocks);

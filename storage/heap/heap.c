@@ -552,6 +552,7 @@ heap_stats_get(struct heap *heap, struct heap_stats *stats)
         .blocks_ready = heap->ready_count,
         .blocks_free = heap->free_count,
         .takes_waited = heap->takes_waited,
+        .writers_faulted = heap->writers_faulted,
         .growth_failed = heap->growth_failed,
         .counts = &heap->counts,
     };

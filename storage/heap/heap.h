@@ -175,7 +175,9 @@ FL_NODISCARD fl_status heap_clock_put(struct heap *heap, struct pm *pm, uint64_t
 
 struct heap_stats {
     uint64_t blocks_total, blocks_owned, blocks_ready, blocks_free;
-    uint64_t takes_waited;    /* heap_take() calls that had to wait or fault */
+    uint64_t takes_waited; /* heap_take() calls that had to wait or fault */
+    uint64_t
+        writers_faulted; /* calls of it, but the cleaner's, and of heap_make_room() that made blocks themselves */
     bool growth_failed;       /* the last attempt to grow met FL_NO_SPACE */
     struct pm_counts *counts; /* of the grow-ahead thread and format */
 };

@@ -60,6 +60,7 @@ struct heap {
     uint32_t warm[HEAP_WARM_MAX];
     uint32_t warm_count;
     uint64_t takes_waited;
+    uint64_t writers_faulted;
     bool growth_failed;
     fl_status growth_status;
     bool stop;

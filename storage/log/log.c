@@ -232,7 +232,6 @@ log_head_stats(const struct log *log, enum log_head_id id, struct log_head_stats
     stats->frames = atomic_load_explicit(&head->frames, memory_order_relaxed);
     stats->records = atomic_load_explicit(&head->records, memory_order_relaxed);
     stats->segment_changes = atomic_load_explicit(&head->changes, memory_order_relaxed);
-    stats->faults = atomic_load_explicit(&head->faults, memory_order_relaxed);
 }
 
 void

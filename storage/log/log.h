@@ -83,7 +83,7 @@ uint64_t log_lsn_next(const struct log *log);
 
 struct log_head_stats {
     const struct pm_counts *counts;
-    uint64_t frames, records, segment_changes, faults;
+    uint64_t frames, records, segment_changes;
 };
 void log_head_stats(const struct log *log, enum log_head_id id, struct log_head_stats *stats);
 struct pm *log_head_pm(struct log *log, enum log_head_id id);

@@ -19,7 +19,7 @@ struct log_head {
     uint32_t batch_crc;
     bool batch;
     _Atomic(size_t) room; /* log_head_room(), for other threads */
-    _Atomic(uint64_t) frames, records, changes, faults;
+    _Atomic(uint64_t) frames, records, changes;
 };
 
 struct log {

@@ -1,6 +1,7 @@
 /* Goal:   on the volatile mapping a put alone costs one fence and at most three lines, a put in a batch of
  *         64 at most 1/64 fence and 2.1 lines, with 16-byte keys and 100-byte values; a segment change adds
  *         three fences. On the page mapping a commit is one synchronous write.
+ *         Blocks that a put has to make itself are counted: none, but for batches over a block and without threads.
  * Method: the store's own counters, which are exact, before and after. Inserts and overwrites, with the
  *         background threads at work, and enough batches that segments change meanwhile. */
 #include "tests/integration/support/place.h"
@@ -229,6 +230,52 @@ commit_on_page_is_one_synchronous_write(void **state)
     bench_close(&bench);
 }
 
+/* The counter that all others find at 0 does count: a batch over a block's size has its blocks made for it, and without
+ * threads nobody else makes any. */
+static void
+blocks_that_a_put_makes_itself_are_counted(void **state)
+{
+    enum { BLOCK = 65536, LARGE = 3 * BLOCK / VALUE_BYTES };
+    struct fl_stats stats = {.struct_bytes = sizeof(stats)};
+    struct fl_options options;
+    struct bench bench;
+    char path[TMPDIR_PATH_BYTES];
+    char name[KEY_BYTES + 1];
+    char value[VALUE_BYTES] = {0};
+    struct fl_batch *batch = NULL;
+
+    (void)state;
+    bench_open(&bench, FL_MAPPING_VOLATILE);
+    assert_int_equal(fl_close(bench.store), FL_OK);
+    fl_options_init(&options);
+    options.mapping = FL_MAPPING_VOLATILE;
+    options.durability_min = FL_DURABILITY_PROCESS;
+    options.block_bytes = BLOCK;
+    tmpdir_join(&bench.dir, "small", path);
+    assert_int_equal(fl_open(path, &options, &bench.store), FL_OK);
+    assert_int_equal(fl_batch_create(bench.store, &batch), FL_OK);
+    for (unsigned i = 0; i < LARGE; i++) {
+        assert_int_equal(fl_batch_put(batch, key_of(i, name), fl_bytes(value, sizeof(value)), NULL),
+                         FL_OK);
+    }
+    assert_int_equal(fl_batch_commit(batch), FL_OK);
+    fl_batch_destroy(batch);
+    fl_stats(bench.store, &stats);
+    assert_int_equal(stats.put_path_faults_total, 1);
+    assert_int_equal(fl_close(bench.store), FL_OK);
+    options.background = false;
+    assert_int_equal(fl_open(path, &options, &bench.store), FL_OK);
+    put_alone(&bench, 20 * LARGE);
+    fl_stats(bench.store, &stats);
+    print_message("without threads: %lu segment changes, %lu puts that made blocks\n",
+                  (unsigned long)stats.segment_changes_total,
+                  (unsigned long)stats.put_path_faults_total);
+    assert_true(stats.segment_changes_total > 10);
+    assert_true(stats.put_path_faults_total > 10);
+    assert_true(stats.put_path_faults_total <= stats.segment_changes_total + 1);
+    bench_close(&bench);
+}
+
 int
 main(void)
 {
@@ -236,6 +283,7 @@ main(void)
         cmocka_unit_test(put_alone_on_volatile_costs_one_fence_and_three_lines_at_most),
         cmocka_unit_test(put_in_batches_of_64_on_volatile_shares_its_fence_and_lines),
         cmocka_unit_test(delete_on_volatile_costs_one_fence_and_get_none),
+        cmocka_unit_test(blocks_that_a_put_makes_itself_are_counted),
         cmocka_unit_test(commit_on_page_is_one_synchronous_write),
     };
 
