@@ -111,8 +111,8 @@ expired_at_open_stays_away_when_the_wall_clock_goes_back(void **state)
     fixture_deinit(&f);
 }
 
-/* X has an old version without a deadline, in a segment that stays, and a newer one that expired, in one that is cleaned
- * after the wall clock went back. */
+/* X has an old version without a deadline, in a segment that stays, and a newer one that expired, in one that is
+ * cleaned after the wall clock went back. */
 static void
 expired_version_goes_on_masking_when_the_wall_clock_goes_back(void **state)
 {

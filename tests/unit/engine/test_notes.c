@@ -1,8 +1,8 @@
 /* Goal:   notes of deadlines whose records are long gone are judged without a look at blocks that are freed and used
  *         anew at the same time; each key still expires in its time.
- * Method: keys with deadlines are overwritten in a small store with all its threads, so that segments are freed and notes
- *         pile up, while another thread writes big values into the blocks that come free. Under the thread sanitizer a
- *         look at the wrong time is a report.
+ * Method: keys with deadlines are overwritten in a small store with all its threads, so that segments are freed and
+ *         notes pile up, while another thread writes big values into the blocks that come free. Under the thread
+ *         sanitizer a look at the wrong time is a report.
  */
 #include "base/clock.h"
 #include "tests/unit/engine/fixture.h"

@@ -1,5 +1,5 @@
-/* Goal:   with the SIGBUS backstop a block that can't be read costs its keys, not the process: a condition on such a key
- *         fails with FL_IO, the cleaner leaves the block alone, an open calls it damage and a salvage goes past it.
+/* Goal:   with the SIGBUS backstop a block that can't be read costs its keys, not the process: a condition on such a
+ *         key fails with FL_IO, the cleaner leaves the block alone, an open calls it damage, a salvage goes past it.
  * Method: a page of an empty file is put in the place of a block's second in the mapping, so that every access there is
  *         a real SIGBUS, while the rest of the store works on.
  */

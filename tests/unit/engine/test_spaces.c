@@ -1,8 +1,8 @@
 /* Goal:   deleting whole spaces while a snapshot or a cursor sees their keys keeps what these see, however many keys
  *         there are; an open takes no longer for the many deletes of spaces that a log may hold, and honours each.
- * Method: more keys than any reserve made for puts covers; snapshots and cursors are read after the delete. Opens of the
- *         same keys with and without some ten thousand deletes are timed; a comparison of each key with each delete
- *         would take a hundred times longer.
+ * Method: more keys than any reserve made for puts covers; snapshots and cursors are read after the delete. Opens of
+ *         the same keys with and without some ten thousand deletes are timed; a comparison of each key with each
+ *         delete would take a hundred times longer.
  */
 #include "base/clock.h"
 #include "tests/unit/engine/fixture.h"
