@@ -57,8 +57,8 @@ all_zero(const uint8_t *bytes, uint64_t from, uint64_t to)
     return from >= to || bytes_are_zero(bytes + from, (size_t)(to - from));
 }
 
-/* Did a crash interrupt heap_format() in its last step? Then the first copy is what got there of the second one, and the
- * store was never opened for writing: that writes the second root. */
+/* Did a crash interrupt heap_format() in its last step? Then the first copy is what got there of the second one, and
+ * the store was never opened for writing: that writes the second root. */
 static bool
 format_unfinished(const uint8_t *base, uint32_t block_bytes)
 {

@@ -149,7 +149,8 @@ FL_NODISCARD fl_status heap_disown_nofence(struct heap *heap, struct pm *pm, uin
  * 2^32 - 1 is punched and never taken again: a link or a reference could take its next owner for an earlier one. */
 void heap_recycle(struct heap *heap, uint32_t block, uint32_t count);
 
-/* Start growing ahead in the background, by one block at least; until then, or without it, heap_take() makes blocks itself. */
+/* Start growing ahead in the background, by one block at least; until then, or without it, heap_take() makes blocks
+ * itself. */
 FL_NODISCARD fl_status heap_ahead_start(struct heap *heap);
 
 /* One step of grow-ahead. FL_OK: made a block ready; FL_END: enough are ready; FL_NO_SPACE, FL_IO. */

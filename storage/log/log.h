@@ -161,8 +161,8 @@ struct log_load {
     uint64_t *damaged; /* count of findings */
 };
 FL_NODISCARD fl_status log_load(struct log *log, const struct log_load *load);
-/* For writing, once all of the file was found undamaged: give back on media what was left out. What looks like a crash's
- * remains here may be a value whose first word was lost, and only its record, met by the scan, tells. FL_IO. */
+/* For writing, once all of the file was found undamaged: give back on media what was left out. What looks like a
+ * crash's remains here may be a value whose first word was lost, and only its record, met by the scan, tells. FL_IO. */
 FL_NODISCARD fl_status log_load_finish(struct log *log);
 
 /* After the scan of all: seal, at `end`, a segment that was found open (`write`). */

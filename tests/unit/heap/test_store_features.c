@@ -1,6 +1,6 @@
 /* Goal:   a store with features that this library doesn't know is used as far as its feature words allow: compat ones
- *         don't matter and stay, ro_compat ones allow reading only, incompat ones nothing; nothing is written by an open
- *         that is refused.
+ *         don't matter and stay, ro_compat ones allow reading only, incompat ones nothing; nothing is written by an
+ *         open that is refused.
  * Method: a closed store in memory; each bit of each word is set in both superblocks, as a later library would. */
 #include "storage/api/store.h"
 #include "storage/heap/heap_layout.h"
