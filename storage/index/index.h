@@ -142,9 +142,9 @@ bool index_names(const struct index *index, uint64_t hash, struct fl_key key, in
 bool index_newest_at(const struct index *index, uint64_t hash, index_loc loc);
 
 /* W. Remove every key of the spaces first..last with LSN < lsn; index_reserve_clear() comes before. True: the whole
- * index was emptied at once, and `dead` was called for nothing (the caller resets its own accounts); false: `dead` was called
- * for each, or will be when no pin sees it any more. All at once it is if no pin exists, no key of another space, and
- * no key of `lsn` or later; its memory is given back by epoch_reclaim(). It needs the hashes of keys to be
+ * index was emptied at once, and `dead` was called for nothing (the caller resets its own accounts); false: `dead` was
+ * called for each, or will be when no pin sees it any more. All at once it is if no pin exists, no key of another
+ * space, and no key of `lsn` or later; its memory is given back by epoch_reclaim(). It needs the hashes of keys to be
  * index_hash(). */
 bool index_clear_spaces(struct index *index, uint8_t space_first, uint8_t space_last, uint64_t lsn);
 
