@@ -42,17 +42,20 @@ store_geometry(const struct fl_store *store)
 static fl_status
 check_options(const struct fl_check_options *options)
 {
-    return options->struct_bytes == sizeof(*options)
+    if (options->struct_bytes != sizeof(*options)) {
+        return FL_FAIL(FL_INVALID, "options of %zu bytes: set struct_bytes", options->struct_bytes);
+    }
+    return (options->flags & ~(uint32_t)FL_OPEN_SIGBUS) == 0
                ? FL_OK
-               : FL_FAIL(FL_INVALID, "options of %zu bytes: set struct_bytes",
-                         options->struct_bytes);
+               : FL_FAIL(FL_INVALID, "flags %#x: FL_OPEN_SIGBUS is all there is for a check",
+                         (unsigned)options->flags);
 }
 
 static void
 salvage_options(const struct fl_check_options *options, struct fl_options *open)
 {
     fl_options_init(open);
-    open->flags = FL_OPEN_READ_ONLY | FL_OPEN_SALVAGE;
+    open->flags = FL_OPEN_READ_ONLY | FL_OPEN_SALVAGE | options->flags;
     open->durability_min = FL_DURABILITY_PROCESS;
     /* Less than any store's: the address space is what the file's geometry asks for, or, where that can't be read, what
      * the file has; never the default. */
@@ -267,6 +270,12 @@ repair(const char *path, const struct fl_check_options *options, const char *rep
     salvage_options(options, &open);
     fl_status status = fl_open(path, &open, &from);
 
+    if (status == FL_OK && store_geometry(from)->ro_only) {
+        status = FL_FAIL(FL_VERSION,
+                         "%s has features that this version may read but not write: repair it with "
+                         "the version that wrote it",
+                         path);
+    }
     if (status == FL_OK) {
         status = salvage(from, path, repaired, report);
     }

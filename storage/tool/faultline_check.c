@@ -173,6 +173,7 @@ check(struct tool *tool)
 {
     const struct fl_check_options options = {
         .struct_bytes = sizeof(options),
+        .flags = FL_OPEN_SIGBUS,
         .finding = on_finding,
         .progress = on_progress,
         .context = tool,

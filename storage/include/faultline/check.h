@@ -20,6 +20,7 @@ struct fl_check_options {
     void (*finding)(void *context, const struct fl_check_finding *finding);
     void (*progress)(void *context, uint64_t done, uint64_t total);
     void *context;
+    uint32_t flags; /* FL_OPEN_SIGBUS, or 0: media that can't be read ends the process */
 };
 
 struct fl_check_report {
@@ -34,7 +35,8 @@ FL_API FL_NODISCARD fl_status fl_check(const char *path, const struct fl_check_o
                                        struct fl_check_report *report);
 
 /* Copy every record that validates into a new store beside `path`, then exchange the two: the damaged
- * file stays as <path>.damaged. Errors: as fl_check(), FL_NO_SPACE, FL_EXISTS (<path>.damaged is there). */
+ * file stays as <path>.damaged. Errors: as fl_check(), FL_NO_SPACE, FL_EXISTS (<path>.damaged is there), FL_VERSION (a
+ * later version's store, which this one may only read: something in it would be left out). */
 FL_API FL_NODISCARD fl_status fl_check_repair(const char *path,
                                               const struct fl_check_options *options,
                                               struct fl_check_report *report);

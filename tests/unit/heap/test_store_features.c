@@ -9,11 +9,16 @@
 #include "base/crc32c.h"
 #include "base/fail.h"
 #include "tests/lib/mem_map.h"
+#include "tests/lib/tmpdir.h"
+
+#include <faultline/check.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -146,6 +151,36 @@ ro_compat_feature_allows_reading_only(void **state)
     }
 }
 
+/* What the feature is about would be left out of the repaired file. */
+static void
+ro_compat_feature_forbids_repair(void **state)
+{
+    const struct fl_check_options check = {.struct_bytes = sizeof(check)};
+    struct fl_check_report report;
+    char path[TMPDIR_PATH_BYTES];
+    struct tmpdir dir;
+    FILE *file;
+
+    (void)state;
+    tmpdir_create(&dir);
+    tmpdir_join(&dir, "store", path);
+    feature_set(RO_COMPAT, 3);
+    mem_map_bytes(mem)[heap_half_off(BLOCK, 1, 0)] ^= 1; /* something to repair */
+    file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fwrite(mem_map_bytes(mem), 1, image_len, file), image_len);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(fl_check(path, &check, &report), FL_OK);
+    assert_true(report.findings > 0);
+    assert_int_equal(fl_check_repair(path, &check, &report), FL_VERSION);
+    assert_non_null(strstr(fl_last_error(), "the version that wrote it"));
+    tmpdir_join(&dir, "store.damaged", path);
+    assert_int_equal(access(path, F_OK), -1);
+    tmpdir_join(&dir, "store.repaired", path);
+    assert_int_equal(access(path, F_OK), -1);
+    tmpdir_destroy(&dir);
+}
+
 static void
 incompat_feature_allows_nothing(void **state)
 {
@@ -164,6 +199,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(compat_feature_is_ignored_and_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(ro_compat_feature_allows_reading_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(ro_compat_feature_forbids_repair, setup, teardown),
         cmocka_unit_test_setup_teardown(incompat_feature_allows_nothing, setup, teardown),
     };
 
