@@ -145,8 +145,9 @@ void heap_own_unwritten(struct heap *heap, uint32_t block, uint32_t count);
  * reader is left. FL_IO. */
 FL_NODISCARD fl_status heap_disown_nofence(struct heap *heap, struct pm *pm, uint32_t block,
                                            uint32_t count);
-/* Make available: punched, but for a few that keep their space and old bytes until they are taken. A block of generation
- * 2^32 - 1 is punched and never taken again: a link or a reference could take its next owner for an earlier one. */
+/* Make available: punched, but for a few that keep their space and old bytes until they are taken. A block of
+ * generation 2^32 - 1 is punched and never taken again: a link or a reference could take its next owner for an earlier
+ * one. */
 void heap_recycle(struct heap *heap, uint32_t block, uint32_t count);
 
 /* Start growing ahead in the background, by one block at least; until then, or without it, heap_take() makes blocks
