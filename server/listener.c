@@ -269,6 +269,8 @@ void
 listener_close_all(struct server *server)
 {
     for (unsigned i = 0; i < server->listeners_count; i++) {
+        /* A ring may hold the socket for a moment longer: nobody is to connect to that. */
+        (void)shutdown(server->listeners[i], SHUT_RDWR);
         close(server->listeners[i]);
     }
     if (server->listeners_count > 0 && server->unix_fd >= 0) {
