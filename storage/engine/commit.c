@@ -239,6 +239,11 @@ write_group(struct engine *engine, struct engine_request *group)
         return FL_OK;
     }
     struct writing w = {engine, group, count, bytes, all, claim, FL_OK};
+
+    if (group->next == NULL && group->count == 1 && !group->spaces) {
+        /* A lone look-up waits for its misses one by one: the first is on its way while the frame is written. */
+        engine_prefetch(engine, &group->changes[0].hash, 1, INDEX_TO_BUCKET);
+    }
     fl_status status = index_reserve(engine->index, count);
 
     if (status == FL_OK && group->spaces) { /* alone, by group_take() */
