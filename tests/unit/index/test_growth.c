@@ -436,8 +436,8 @@ growth_by_single_puts_needs_no_overflow_and_little_memory(void **state)
 
         assert_int_equal(atomic_load(&info->overflow), 0);
     }
-    /* Ring, batch and what is reserved weigh more here than in a store of millions. Segments come in steps of 2 MiB: with
-     * one hash's secret in fifteen they need a step more. */
+    /* Ring, batch and what is reserved weigh more here than in a store of millions. Segments come in steps of 2 MiB:
+     * one hash's secret in fifteen needs a step more. */
     assert_true(index_dram_bytes(f.index) < MANY * UINT64_C(45) + (7 << 20));
     fixture_deinit(&f);
 }
