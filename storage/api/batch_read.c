@@ -103,7 +103,7 @@ batch_view(struct fl_batch *batch, struct fl_key key, uint64_t hash, struct engi
     }
     const uint32_t token = engine_enter(store->engine);
 
-    status = store_part_durable(store, key, hash, part, view);
+    status = store_view_durable(store, key, hash, INDEX_LSN_LATEST, ENGINE_NOW, part, view);
     engine_exit(store->engine, token);
     return status;
 }
@@ -145,7 +145,7 @@ batch_get(struct fl_batch *batch, struct fl_key key, struct engine_part part, st
 fl_status
 fl_batch_get_view(struct fl_batch *batch, struct fl_key key, struct fl_view *view)
 {
-    return batch_get(batch, key, STORE_WHOLE, view);
+    return batch_get(batch, key, ENGINE_WHOLE, view);
 }
 
 fl_status

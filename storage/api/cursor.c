@@ -381,8 +381,8 @@ fl_cursor_view(struct fl_cursor *cursor, struct fl_view *view)
     const struct fl_key key = fl_key_in(cursor->space, bytes.ptr, bytes.len);
     const uint64_t hash = engine_hash(engine, key);
     const uint32_t token = engine_enter(engine);
-    const fl_status status =
-        store_view_durable(cursor->store, key, hash, cursor->lsn, now_ms(cursor), &cursor->view);
+    const fl_status status = store_view_durable(cursor->store, key, hash, cursor->lsn,
+                                                now_ms(cursor), ENGINE_WHOLE, &cursor->view);
 
     engine_exit(engine, token);
     if (status == FL_OK) {

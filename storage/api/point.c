@@ -207,30 +207,18 @@ view_fill(struct fl_store *store, index_loc loc, const struct log_record *record
 
 fl_status
 store_view_durable(struct fl_store *store, struct fl_key key, uint64_t hash, uint64_t at_lsn,
-                   uint64_t now_ms, struct fl_view *view)
+                   uint64_t now_ms, struct engine_part part, struct fl_view *view)
 {
     struct log_record record;
     index_loc loc = 0;
     const fl_status status = engine_find(store->engine, key, hash, at_lsn, now_ms, &loc, &record);
-
-    return status == FL_OK ? view_fill(store, loc, &record, STORE_WHOLE, view) : status;
-}
-
-fl_status
-store_part_durable(struct fl_store *store, struct fl_key key, uint64_t hash,
-                   struct engine_part part, struct fl_view *view)
-{
-    struct log_record record;
-    index_loc loc = 0;
-    const fl_status status =
-        engine_find(store->engine, key, hash, INDEX_LSN_LATEST, ENGINE_NOW, &loc, &record);
 
     return status == FL_OK ? view_fill(store, loc, &record, part, view) : status;
 }
 
 static fl_status
 view_at(struct fl_store *store, struct fl_key key, uint64_t at_lsn, uint64_t now_ms,
-        struct fl_view *view)
+        struct engine_part part, struct fl_view *view)
 {
     memset(view, 0, sizeof(*view));
     fl_status status = store_key_check(key);
@@ -241,7 +229,7 @@ view_at(struct fl_store *store, struct fl_key key, uint64_t at_lsn, uint64_t now
     const uint64_t hash = engine_hash(store->engine, key);
     const uint32_t token = engine_enter(store->engine);
 
-    status = store_view_durable(store, key, hash, at_lsn, now_ms, view);
+    status = store_view_durable(store, key, hash, at_lsn, now_ms, part, view);
     engine_exit(store->engine, token);
     return status;
 }
@@ -249,31 +237,20 @@ view_at(struct fl_store *store, struct fl_key key, uint64_t at_lsn, uint64_t now
 fl_status
 fl_get_view(struct fl_store *store, struct fl_key key, struct fl_view *view)
 {
-    return view_at(store, key, INDEX_LSN_LATEST, ENGINE_NOW, view);
+    return view_at(store, key, INDEX_LSN_LATEST, ENGINE_NOW, ENGINE_WHOLE, view);
 }
 
 fl_status
 fl_get_range(struct fl_store *store, struct fl_key key, size_t off, size_t len,
              struct fl_view *view)
 {
-    memset(view, 0, sizeof(*view));
-    fl_status status = store_key_check(key);
-
-    if (status != FL_OK) {
-        return status;
-    }
-    const uint64_t hash = engine_hash(store->engine, key);
-    const uint32_t token = engine_enter(store->engine);
-
-    status = store_part_durable(store, key, hash, (struct engine_part){off, len}, view);
-    engine_exit(store->engine, token);
-    return status;
+    return view_at(store, key, INDEX_LSN_LATEST, ENGINE_NOW, (struct engine_part){off, len}, view);
 }
 
 fl_status
 fl_snapshot_get_view(struct fl_snapshot *snapshot, struct fl_key key, struct fl_view *view)
 {
-    return view_at(snapshot->store, key, snapshot->lsn, snapshot->now_ms, view);
+    return view_at(snapshot->store, key, snapshot->lsn, snapshot->now_ms, ENGINE_WHOLE, view);
 }
 
 fl_status

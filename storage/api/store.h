@@ -51,13 +51,10 @@ fl_status store_open_map(struct nosync_map *map, const struct fl_options *option
 /* FL_INVALID, FL_TOO_LARGE. */
 fl_status store_key_check(struct fl_key key);
 
-/* A durable value in place; *view is filled on FL_OK only. Inside an epoch section. */
+/* A durable value, or a part of it, in place; *view is filled on FL_OK only. Inside an epoch section. */
 fl_status store_view_durable(struct fl_store *store, struct fl_key key, uint64_t hash,
-                             uint64_t at_lsn, uint64_t now_ms, struct fl_view *view);
-#define STORE_WHOLE ((struct engine_part){0, UINT64_MAX})
-/* The same of a part of it, now. */
-fl_status store_part_durable(struct fl_store *store, struct fl_key key, uint64_t hash,
-                             struct engine_part part, struct fl_view *view);
+                             uint64_t at_lsn, uint64_t now_ms, struct engine_part part,
+                             struct fl_view *view);
 struct fl_bytes store_part_cut(struct fl_bytes value, struct engine_part part);
 
 /* What a record says of its value, without reading that; the ticket stays as it is. FL_CORRUPT. */

@@ -130,6 +130,7 @@ FL_NODISCARD fl_status engine_value(struct engine *engine, index_loc loc,
 struct engine_part {
     uint64_t off, len; /* bytes of the value; may go over its end */
 };
+#define ENGINE_WHOLE ((struct engine_part){0, UINT64_MAX})
 FL_NODISCARD fl_status engine_value_part(struct engine *engine, index_loc loc,
                                          const struct log_record *record, struct engine_part part,
                                          struct fl_bytes *value, struct log_segment **segment);

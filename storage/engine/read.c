@@ -208,8 +208,7 @@ fl_status
 engine_value(struct engine *engine, index_loc loc, const struct log_record *record,
              struct fl_bytes *value, struct log_segment **segment)
 {
-    return engine_value_part(engine, loc, record, (struct engine_part){0, UINT64_MAX}, value,
-                             segment);
+    return engine_value_part(engine, loc, record, ENGINE_WHOLE, value, segment);
 }
 
 fl_status
