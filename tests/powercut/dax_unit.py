@@ -9,7 +9,6 @@ usage: dax_unit.py DIRECTORY-OF-THE-TEST-PROGRAMS
 import os
 import re
 import sys
-import tempfile
 import time
 
 import vm
@@ -59,7 +58,7 @@ def main():
     programs = sorted({os.path.join(sys.argv[1], program.split()[0]) for _, _, program in PLAN
                        if not program.startswith("test_persist")})
     programs.append(os.path.join(sys.argv[1], "../persist/test_persist_pm_instructions"))
-    with tempfile.TemporaryDirectory(prefix="fl-vm-") as directory:
+    with vm.workspace(seconds=380) as directory:
         with vm.Vm(directory, programs) as machine:
             machine.make_namespace()
             failed = run_plan(machine)

@@ -12,7 +12,6 @@ import os
 import random
 import re
 import sys
-import tempfile
 
 import vm
 
@@ -74,7 +73,7 @@ def main():
     rng = random.Random(seed)
     print("FL_TEST_SEED=%d" % seed)
     failed = 0
-    with tempfile.TemporaryDirectory(prefix="fl-vm-") as directory:
+    with vm.workspace(seconds=880) as directory:
         machine = vm.Vm(directory, [sys.argv[1]])
         try:
             before = None

@@ -1,36 +1,45 @@
 """A virtual machine with emulated persistent memory, for tests that need DAX or a power cut.
 
-The machine is QEMU with an NVDIMM whose content is a file of the host; it starts a Debian kernel with an
-initramfs that is built here: busybox, ndctl, mkfs, and whatever programs of ours a test names, each with the
-shared libraries it needs. A command line of the guest is run through a serial port; killing QEMU
-is the power cut, and the file is what survived.
+The machine is QEMU with an NVDIMM whose content is a file of the host, and what initramfs.py builds. A command line of
+the guest is run through a serial port; killing QEMU is the power cut, and the file is what survived.
 
-    with Vm(directory, programs=[path]) as vm:
-        vm.run("mkfs.ext4 -q /dev/pmem0", check=True)
-        status, output = vm.run("/t/program")
-        vm.cut()
+    with vm.workspace() as directory, vm.Vm(directory, programs=[path]) as machine:
+        machine.make_namespace()
+        machine.make_filesystem("ext4", "/mnt")
+        status, output = machine.run("/t/program /mnt/file")
+        with machine.paused():            # what a power cut at this moment would leave,
+            machine.copy_image(copy)      # and the machine goes on afterwards
+        machine.cut()                     # the power cut
+        machine.start()                   # the next boot, from what survived
+        machine.mount("ext4", "/mnt")     # the filesystem recovers
+
+A copy is looked into without a boot: Vm(disk=True) has an ordinary disk besides, and insert() puts a copy into it
+while the machine runs. mount_on_host() mounts one here, where this kernel has the filesystem and we
+may mount.
 
 Software emulation, so that it is the same on every machine; FL_VM_ACCEL=kvm is faster where nesting works.
+What is asked of this file stays: contract tests and power cuts share it.
 """
 
+import contextlib
 import ctypes
-import glob
+import json
 import os
 import re
 import shutil
 import signal
 import socket
-import stat
 import subprocess
+import tempfile
 import time
 
+from initramfs import TOOLS, build_initramfs, find_kernel, which
+
 QEMU = "qemu-system-x86_64"
-TOOLS = ["ndctl", "mkfs.ext4", "mkfs.xfs"]
 PACKAGES = "qemu-system-x86 linux-image-cloud-amd64 busybox-static ndctl e2fsprogs xfsprogs"
-# In an order that insmod can take them in once their dependencies are put before them.
-MODULES = ["nfit", "nd_pmem", "xfs", "virtio_pci", "virtio_net"]
-SBIN = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NVDIMM_BYTES = 1 << 30
+# make_namespace() keeps so much of the NVDIMM for itself; /dev/pmem0 begins behind it.
+NAMESPACE_BYTES = 2 * 1024 * 1024
 # XFS of fsdax needs 2 MiB stripes to place extents so that huge faults work.
 MKFS = {
     "ext4": "mkfs.ext4 -q -F -b 4096 -m 0 -E stride=512,stripe_width=512 %s",
@@ -49,158 +58,126 @@ def _die_with_parent():
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
-def _which(tool):
-    return shutil.which(tool, path=SBIN)
-
-
-def _kernel():
-    """The newest Debian kernel whose modules are there: (image, module directory), or None."""
-    found = []
-    for image in glob.glob("/boot/vmlinuz-*-cloud-amd64") + glob.glob("/boot/vmlinuz-*-amd64"):
-        modules = "/lib/modules/" + os.path.basename(image)[len("vmlinuz-"):]
-        if os.path.exists(os.path.join(modules, "modules.dep")):
-            found.append((os.path.getmtime(image), image, modules))
-    return max(found)[1:] if found else None
-
-
 def lacking():
     """Why no machine can be started here, or None."""
-    missing = [tool for tool in [QEMU, "busybox"] + TOOLS if _which(tool) is None]
+    missing = [tool for tool in [QEMU, "busybox"] + TOOLS if which(tool) is None]
     if missing:
         return "%s not installed (packages: %s)" % (", ".join(missing), PACKAGES)
-    if _kernel() is None:
+    if find_kernel() is None:
         return "no kernel image with its modules in /boot (package linux-image-cloud-amd64)"
     return None
 
 
-class Initramfs:
-    """A cpio archive in the format that the kernel unpacks."""
-
-    def __init__(self):
-        self._members = {}
-
-    def directory(self, path):
-        path = path.strip("/")
-        if path and path not in self._members:
-            self.directory(os.path.dirname(path))
-            self._members[path] = (stat.S_IFDIR | 0o755, b"")
-
-    def file(self, path, content, mode=0o755):
-        self.directory(os.path.dirname(path))
-        self._members[path.strip("/")] = (stat.S_IFREG | mode, content)
-
-    def copy(self, source, path):
-        with open(source, "rb") as content:
-            self.file(path, content.read())
-
-    def link(self, path, target):
-        self.directory(os.path.dirname(path))
-        self._members[path.strip("/")] = (stat.S_IFLNK | 0o777, target.encode())
-
-    def program(self, source, path):
-        """A program and every shared library that its loader would load."""
-        self.copy(source, path)
-        listing = subprocess.run(["ldd", source], stdout=subprocess.PIPE,
-                                 stderr=subprocess.DEVNULL, text=True, check=False).stdout
-        for library in re.findall(r"(/\S+) \(0x", listing):
-            self.copy(library, library)
-
-    def write(self, path):
-        with open(path, "wb") as out:
-            members = list(self._members.items()) + [("TRAILER!!!", (0, b""))]
-            for number, (name, (mode, content)) in enumerate(members, 1):
-                encoded = name.encode() + b"\0"
-                fields = [number, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(encoded), 0]
-                out.write(b"070701" + b"".join(b"%08X" % field for field in fields))
-                out.write(encoded)
-                out.write(b"\0" * (-out.tell() % 4))
-                out.write(content)
-                out.write(b"\0" * (-out.tell() % 4))
+def _out_of_time(number, _):
+    raise VmError("out of time" if number == signal.SIGALRM else "ended by a signal")
 
 
-INIT = """#!/bin/busybox sh
-/bin/busybox --install -s /bin
-export PATH=/sbin:/usr/sbin:/bin:/usr/bin HOME=/
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-mkdir -p /dev/shm /dev/pts /mnt
-mount -t tmpfs tmpfs /dev/shm
-mount -t tmpfs tmpfs /tmp
-mount -t devpts devpts /dev/pts
-ulimit -c 0
-for module in $(cat /modules); do insmod "$module" || echo "insmod $module failed"; done
-ip link set lo up
-if [ -e /sys/class/net/eth0 ]; then
-    ip link set eth0 up
-    ip addr add 10.0.2.15/24 dev eth0
-fi
-stty -F /dev/ttyS1 raw -echo
-exec </dev/ttyS1 >/dev/ttyS1 2>&1
-echo "guest is ready"
-while IFS= read -r line; do
-    ( eval "${line#* }" ) </dev/null
-    status=$?
-    echo
-    echo "done ${line%% *} $status"
-done
-"""
+@contextlib.contextmanager
+def workspace(seconds=0, room_bytes=4 << 30):
+    """A directory for images, in memory if `room_bytes` are free there, gone afterwards whatever happens.
+
+    seconds  then VmError is raised out of whatever the test is at: before ctest loses its patience and kills it,
+             which would leave the directory behind. 0: no limit. Main thread only.
+    """
+    shm = "/dev/shm"
+    free = shutil.disk_usage(shm).free if os.access(shm, os.W_OK) else 0
+    before = [(number, signal.signal(number, _out_of_time))
+              for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGHUP)]
+    signal.alarm(seconds)
+    try:
+        with tempfile.TemporaryDirectory(prefix="fl-vm-",
+                                         dir=shm if free >= room_bytes else None) as directory:
+            yield directory
+    finally:
+        signal.alarm(0)
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
-def build_initramfs(path, programs):
-    """`programs`: paths of the host; each is /t/<its name> in the guest."""
-    image, modules = _kernel()
-    archive = Initramfs()
-    for directory in ["proc", "sys", "dev", "tmp", "mnt", "t", "bin", "run"]:
-        archive.directory(directory)
-    archive.copy(_which("busybox"), "/bin/busybox")
-    archive.link("/bin/sh", "busybox")
-    for tool in TOOLS:
-        archive.program(_which(tool), "/usr/sbin/" + tool)
-    archive.copy("/etc/mke2fs.conf", "/etc/mke2fs.conf")
-    for program in programs:
-        archive.program(program, "/t/" + os.path.basename(program))
+def free_port():
+    """A TCP port of 127.0.0.1 that nobody has at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
-    depends = {}
-    with open(os.path.join(modules, "modules.dep"), encoding="utf-8") as listing:
-        for line in listing:
-            module, _, rest = line.partition(":")
-            depends[module] = rest.split()
-    names = {re.sub(r"\.ko.*", "", os.path.basename(module)): module for module in depends}
-    order = []
-    for name in MODULES:
-        if name in names:  # else it is built in
-            for module in reversed(depends[names[name]]):
-                order.append(module)
-            order.append(names[name])
-    order = list(dict.fromkeys(order))
-    for module in order:
-        archive.copy(os.path.join(modules, module), "/lib/modules/" + os.path.basename(module))
-    archive.file("/modules", "".join("/lib/modules/%s\n" % os.path.basename(module)
-                                     for module in order).encode(), 0o644)
-    archive.file("/init", INIT.encode())
-    archive.write(path)
-    return image
+
+def copy_sparse(source, target):
+    subprocess.run(["cp", "--sparse=always", source, target], check=True)
+
+
+def mount_options(filesystem, options):
+    """A copy has its original's UUID, which XFS takes only once unless it is told not to mind."""
+    wanted = [options] if options else []
+    if filesystem.startswith("xfs"):
+        wanted.append("nouuid")
+    return "-o " + ",".join(wanted) if wanted else ""
+
+
+@contextlib.contextmanager
+def mount_on_host(image, filesystem, mount_point):
+    """Mount an image's /dev/pmem0 on this host. VmError: it has no such filesystem, or we may not."""
+    kind = filesystem.split("-")[0]
+    options = ["loop,offset=%d" % NAMESPACE_BYTES] + (["nouuid"] if kind == "xfs" else [])
+    os.makedirs(mount_point, exist_ok=True)
+    done = subprocess.run(["mount", "-t", kind, "-o", ",".join(options), image, mount_point],
+                          stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise VmError("mount %s on the host: %s" % (filesystem, done.stderr.strip()))
+    try:
+        yield mount_point
+    finally:
+        subprocess.run(["umount", mount_point], check=True)
+
+
+class Qmp:
+    """QEMU's control socket."""
+
+    def __init__(self, path, seconds):
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(seconds)
+        self._socket.connect(path)
+        self._lines = self._socket.makefile("r", encoding="utf-8")
+        self._lines.readline()
+        self.execute("qmp_capabilities")
+
+    def execute(self, command, **arguments):
+        self._socket.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
+        for line in self._lines:
+            answer = json.loads(line)
+            if "error" in answer:
+                raise VmError("%s: %s" % (command, answer["error"]["desc"]))
+            if "return" in answer:
+                return answer["return"]
+        raise VmError(command + ": QEMU closed its control socket")
+
+    def close(self):
+        self._lines.close()
+        self._socket.close()
 
 
 class Vm:
     """One machine. Everything it makes is in `directory`, which the caller removes.
 
+    programs        paths of the host; each is /t/<its name> in the guest
     image           the NVDIMM's content; made, sparse, if it is not there
     host_port       a TCP port of 127.0.0.1 that is passed on to `guest_port`; 0: no network
     boot_seconds    how long the guest may take to be ready
+    disk            whether there is a disk, /dev/vda, for insert()
     """
 
     def __init__(self, directory, programs=(), image=None, host_port=0, guest_port=6379,
-                 boot_seconds=120, memory_mib=1024):
+                 boot_seconds=120, memory_mib=1024, disk=False):
         self.directory = directory
         self.image = image or os.path.join(directory, "nvdimm.img")
         self.console = os.path.join(directory, "console.txt")
+        self.qmp = None
         self._programs = list(programs)
         self._host_port = host_port
         self._guest_port = guest_port
         self._boot_seconds = boot_seconds
         self._memory_mib = memory_mib
+        self._disk = disk
+        self._inserted = 0
         self._process = None
         self._serial = None
         self._buffer = b""
@@ -215,38 +192,56 @@ class Vm:
 
     def start(self):
         """Boot, for the first time or after cut()."""
-        initramfs = os.path.join(self.directory, "initramfs.cpio")
         serial = os.path.join(self.directory, "serial")
-        kernel = build_initramfs(initramfs, self._programs)
+        control = os.path.join(self.directory, "qmp")
         if not os.path.exists(self.image):
-            with open(self.image, "wb") as image:
-                image.truncate(NVDIMM_BYTES)
-        if os.path.exists(serial):
-            os.unlink(serial)
-        network = ["-nic", "none"]
-        if self._host_port:
-            network = ["-nic", "user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:%d-:%d"
-                       % (self._host_port, self._guest_port)]
-        self._process = subprocess.Popen(
-            [_which(QEMU), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-             "-machine", "pc,nvdimm=on", "-accel", os.environ.get("FL_VM_ACCEL", "tcg"), "-cpu", "max",
-             "-smp", "2", "-m", "%d,slots=2,maxmem=8G" % self._memory_mib,
-             "-object", "memory-backend-file,id=pm,share=on,mem-path=%s,size=%d"
-             % (self.image, NVDIMM_BYTES),
-             "-device", "nvdimm,id=nv,memdev=pm",
-             "-kernel", kernel, "-initrd", initramfs,
-             "-append", "console=ttyS0 quiet panic=-1",
-             "-serial", "file:" + self.console,
-             "-serial", "unix:%s,server=on,wait=off" % serial] + network,
-            stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent)
+            self._make_sparse(self.image)
+        for path in (serial, control):
+            if os.path.exists(path):
+                os.unlink(path)
+        self._process = subprocess.Popen(self._command(serial, control), stdin=subprocess.DEVNULL,
+                                         preexec_fn=_die_with_parent)
         self._buffer = b""
         deadline = time.monotonic() + self._boot_seconds
-        while not os.path.exists(serial):
+        while not (os.path.exists(serial) and os.path.exists(control)):
             self._check_alive(deadline)
             time.sleep(0.02)
+        self.qmp = Qmp(control, self._boot_seconds)
         self._serial = socket.socket(socket.AF_UNIX)
         self._serial.connect(serial)
         self._read_until(rb"guest is ready\r?\n", deadline)
+
+    @staticmethod
+    def _make_sparse(path):
+        with open(path, "wb") as image:
+            image.truncate(NVDIMM_BYTES)
+
+    def _command(self, serial, control):
+        initramfs = os.path.join(self.directory, "initramfs.cpio")
+        kernel = build_initramfs(initramfs, self._programs)
+        network = ["-nic", "none"]
+        disk = []
+        if self._host_port:
+            network = ["-nic", "user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:%d-:%d"
+                       % (self._host_port, self._guest_port)]
+        if self._disk:
+            nothing = os.path.join(self.directory, "nothing.img")
+            self._make_sparse(nothing)
+            self._inserted = 0
+            disk = ["-blockdev", "driver=file,node-name=file0,filename=" + nothing,
+                    "-blockdev", "driver=raw,node-name=disk,file=file0,offset=%d" % NAMESPACE_BYTES,
+                    "-device", "virtio-blk-pci,drive=disk"]
+        return [which(QEMU), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+                "-machine", "pc,nvdimm=on", "-accel", os.environ.get("FL_VM_ACCEL", "tcg"),
+                "-cpu", "max", "-smp", "2", "-m", "%d,slots=2,maxmem=8G" % self._memory_mib,
+                "-object", "memory-backend-file,id=pm,share=on,mem-path=%s,size=%d"
+                % (self.image, NVDIMM_BYTES),
+                "-device", "nvdimm,id=nv,memdev=pm",
+                "-kernel", kernel, "-initrd", initramfs,
+                "-append", "console=ttyS0 quiet panic=-1",
+                "-serial", "file:" + self.console,
+                "-serial", "unix:%s,server=on,wait=off" % serial,
+                "-qmp", "unix:%s,server=on,wait=off" % control] + network + disk
 
     def _check_alive(self, deadline):
         if self._process.poll() is not None:
@@ -274,7 +269,8 @@ class Vm:
             self._buffer += received
 
     def run(self, command, seconds=60, check=False):
-        """Run one line of shell in the guest: (exit status, output). `check`: VmError unless it is 0."""
+        """Run one line of shell in the guest: (exit status, output). `check`: VmError unless it is 0.
+        What is to go on running, `command &`, must write somewhere else than here."""
         self._send(command)
         output, match = self._read_until(rb"\r?\ndone %d (\d+)\r?\n" % self._count,
                                          time.monotonic() + seconds)
@@ -300,6 +296,18 @@ class Vm:
         before, _ = self._read_until(rb"\r?\n", time.monotonic() + seconds)
         return before.decode(errors="replace")
 
+    def lines_read(self):
+        """Whole lines of a command that was begun that have arrived by now. Also while paused."""
+        self._serial.settimeout(0.05)
+        with contextlib.suppress(socket.timeout):
+            while True:
+                received = self._serial.recv(65536)
+                if not received:
+                    break
+                self._buffer += received
+        whole, _, self._buffer = self._buffer.rpartition(b"\n")
+        return whole.decode(errors="replace").replace("\r", "").split("\n") if whole else []
+
     def make_namespace(self):
         """Turn the NVDIMM into /dev/pmem0, a block device that DAX works on."""
         self.run("ndctl create-namespace -f -e namespace0.0 -m fsdax -M mem", check=True)
@@ -311,11 +319,34 @@ class Vm:
         self.run(MKFS[kind] % "/dev/pmem0", seconds=120, check=True)
         self.mount(kind, mount_point, options)
 
-    def mount(self, kind, mount_point, options="dax=always"):
+    def mount(self, kind, mount_point, options="dax=always", device="/dev/pmem0"):
         """Mount /dev/pmem0; the filesystem recovers if it was cut off."""
-        self.run("mkdir -p %s && mount -t %s %s /dev/pmem0 %s"
-                 % (mount_point, kind.split("-")[0], "-o " + options if options else "",
-                    mount_point), check=True)
+        self.run("mkdir -p %s && mount -t %s %s %s %s"
+                 % (mount_point, kind.split("-")[0], mount_options(kind, options), device,
+                    mount_point), seconds=120, check=True)
+
+    @contextlib.contextmanager
+    def paused(self):
+        """Between two instructions of the guest; QEMU itself goes on, and hands over what the guest has sent."""
+        self.qmp.execute("stop")
+        try:
+            yield
+        finally:
+            self.qmp.execute("cont")
+
+    def copy_image(self, path):
+        """What a power cut would leave. Meant for within paused(): else it is of no one moment."""
+        copy_sparse(self.image, path)
+
+    def insert(self, image):
+        """Put a copy of the NVDIMM into the disk: its /dev/pmem0 is /dev/vda now. Nothing of /dev/vda may be mounted."""
+        old = "file%d" % self._inserted
+        self._inserted += 1
+        new = "file%d" % self._inserted
+        self.qmp.execute("blockdev-add", **{"driver": "file", "node-name": new, "filename": image})
+        self.qmp.execute("blockdev-reopen", options=[
+            {"driver": "raw", "node-name": "disk", "file": new, "offset": NAMESPACE_BYTES}])
+        self.qmp.execute("blockdev-del", **{"node-name": old})
 
     def log(self):
         """The end of the kernel's console."""
@@ -327,10 +358,12 @@ class Vm:
 
     def cut(self):
         """Cut the power. The image stays."""
-        if self._serial is not None:
-            self._serial.close()
-            self._serial = None
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
+        for connection in (self._serial, self.qmp):
+            if connection is not None:
+                connection.close()
+        self._serial = None
+        self.qmp = None
