@@ -5,8 +5,11 @@
  * on other processes' mappings (uffd.h). The filesystem does no I/O, starts no thread and takes no lock: the
  * caller calls one function at a time.
  *
- * Metadata changes gather in one running transaction in DRAM. It is committed by fsync, by a no-sync write fault and
- * by the operations that say so, and by nothing else: no timer, so that tests know what a power cut takes.
+ * Metadata changes gather in one running transaction in DRAM. It is committed by fsync, by a no-sync write fault, by
+ * the operations that say so, and when an operation finds no room left in it or no free block but such as wait for its
+ * commit; by nothing else: no timer, so that tests know what a power cut takes.
+ *
+ * An operation that fails has changed nothing but what it says.
  *
  * Names: one directory; a name is 1 to MFS_NAME_BYTES_MAX bytes without '/' and NUL, not "." or "..".
  * Errors, everywhere: FL_IO once a commit has failed (rule C17: the filesystem is shut down for changes until it is
@@ -66,7 +69,7 @@ enum mfs_mutant {
 struct mfs_format {
     uint32_t block_bytes;   /* 0: 4096 */
     uint32_t inodes;        /* 0: 64 */
-    uint64_t journal_bytes; /* 0: by the device's size, at least 64 KiB */
+    uint64_t journal_bytes; /* 0: by the device's size; else 4096 or more */
     bool without_nosync;    /* a filesystem that grants no no-sync mapping */
     uint8_t uuid[16];       /* all zero: random */
 };
@@ -83,12 +86,14 @@ struct mfs_mount_options {
  * Errors: FL_CORRUPT (text names what and where), FL_VERSION, FL_INVALID (not such a filesystem), FL_NO_MEMORY, FL_IO. */
 FL_NODISCARD fl_status mfs_mount(struct mfs_media *media, const struct mfs_mount_options *options,
                                  struct mfs **out);
-/* Commit what is running, unless the filesystem is shut down; end all mappings; free. */
+/* Do what fsync does for all files and clear all flags, unless the filesystem is shut down; end all mappings (their
+ * handles are invalid afterwards); free. */
 void mfs_unmount(struct mfs *fs);
 /* Free without writing anything: the power is cut, or was. */
 void mfs_abandon(struct mfs *fs);
 
 uint32_t mfs_block_bytes(const struct mfs *fs);
+uint64_t mfs_data_off(const struct mfs *fs); /* of physical block 0, on the device */
 
 struct mfs_counts {
     uint64_t commits; /* transactions made durable */
@@ -127,9 +132,10 @@ struct mfs_stat {
 FL_NODISCARD fl_status mfs_create(struct mfs *fs, const char *name, uint64_t *ino);
 FL_NODISCARD fl_status mfs_lookup(struct mfs *fs, const char *name,
                                   uint64_t *ino); /* FL_NOT_FOUND */
-/* FL_BUSY: it is mapped. */
+/* FL_BUSY: it is mapped. A file of more extents than a transaction holds is truncated first, in steps. */
 FL_NODISCARD fl_status mfs_unlink(struct mfs *fs, const char *name);
-/* Replaces `to` if it is there (FL_BUSY: that one is mapped). Durable: by fsync (rule C16). */
+/* Replaces `to` if it is there (FL_BUSY: that one is mapped; FL_TOO_LARGE: it has more extents than a transaction
+ * holds). Durable: by fsync (rule C16). */
 FL_NODISCARD fl_status mfs_rename(struct mfs *fs, const char *from, const char *to);
 FL_NODISCARD fl_status mfs_stat(struct mfs *fs, uint64_t ino, struct mfs_stat *out);
 /* The first file in a slot >= *slot; *slot is moved behind it. FL_END. */
@@ -150,9 +156,12 @@ FL_NODISCARD fl_status mfs_truncate(struct mfs *fs, uint64_t ino, uint64_t size_
 /* Allocate, unwritten, what is not there; `keep_size`: even beyond the end. FL_NO_SPACE: nothing was. */
 FL_NODISCARD fl_status mfs_allocate(struct mfs *fs, uint64_t ino, uint64_t off, uint64_t len,
                                     bool keep_size);
-/* Rule C9: durable on return, only whole blocks are given back, the rest is zeroed. */
+/* Rule C9: durable on return, only whole blocks are given back, the rest is zeroed. More extents than a transaction
+ * holds go in several. */
 FL_NODISCARD fl_status mfs_punch(struct mfs *fs, uint64_t ino, uint64_t off, uint64_t len);
-/* Rule C9: remove whole blocks [off, off + len), what is behind moves up with its flags. Durable on return. */
+/* Rule C9: remove whole blocks [off, off + len), what is behind moves up with its flags. Durable on return,
+ * all or nothing. FL_INVALID: not whole blocks, or not before the file's end. FL_TOO_LARGE: more extents move than a
+ * transaction holds. */
 FL_NODISCARD fl_status mfs_collapse(struct mfs *fs, uint64_t ino, uint64_t off, uint64_t len);
 /* Rule C8: `to` shares all blocks of `from` (copy on write); never the flag. FL_BUSY: a no-sync mapping of either
  * lives. `to` must be there; its contents are replaced. Durable: by fsync. */
@@ -179,10 +188,12 @@ enum mfs_map_kind mfs_map_kind(const struct mfs_map *map);
 
 /* A load (`write` false) or store found no page, or a protected one, at `block` of the mapping. Rules C2 to C5, C13: on
  * FL_OK the engine has been told to install what the access needs. FL_NO_SPACE, FL_INVALID (beyond the end), FL_IO:
- * it has been told to install MFS_PHYS_BUS; nothing else has changed. At most one commit. */
+ * it has been told to install MFS_PHYS_BUS; nothing else has changed. FL_NO_MEMORY: the same, and it is retried like
+ * FL_NO_SPACE. At most one commit, and one before it if the only free blocks waited for a commit. */
 fl_status mfs_fault(struct mfs_map *map, uint32_t block, bool write);
 /* The same for a range of a no-sync mapping, writing, stopping at the first error: what MADV_POPULATE_WRITE does, but
- * with one commit for as much as one transaction holds and no MFS_PHYS_BUS. FL_NO_SPACE: no residue of its own. */
+ * with one commit for as much as one transaction holds and no MFS_PHYS_BUS. FL_NO_SPACE: no residue of its own.
+ * FL_NOT_SUPPORTED: a plain mapping. */
 fl_status mfs_populate(struct mfs_map *map, uint32_t block, uint32_t blocks);
 /* Blocks that raise SIGBUS now and would not any more: space was freed, the file has grown. The engine drops
  * them. Called by the operations that free or grow; here for engines that want it after a commit. */
@@ -190,7 +201,7 @@ void mfs_retry_bus(struct mfs *fs);
 
 /* ---- looking ---- */
 
-/* Diagnostic only, causes no commit (rule C1). blocks 0: a hole up to the end of the question. */
+/* Diagnostic only, causes no commit (rule C1). */
 struct mfs_extent {
     uint32_t logical;
     uint32_t blocks;
@@ -199,7 +210,8 @@ struct mfs_extent {
     bool shared;    /* rule C8 */
     bool committed; /* as it is here it would survive a power cut now */
 };
-/* The extent at or behind `block`. FL_END: none. */
+/* The first extent at or behind `block`, from `block` on if it begins before, as far as `shared` and `committed` are the
+ * same. FL_END: none. */
 FL_NODISCARD fl_status mfs_extent_at(struct mfs *fs, uint64_t ino, uint32_t block,
                                      struct mfs_extent *out);
 

@@ -19,6 +19,7 @@
 
 enum {
     MFS_VERSION = 1,
+    MFS_JOURNAL_FRONT = 128, /* of the journal's area: behind the tail's two lines */
     MFS_SUPER_COPY_OFF = 2048,
     MFS_NAME_BYTES_MAX = 199,
     MFS_BLOCK_BYTES_MIN = 4096,
@@ -49,9 +50,9 @@ enum mfs_features {
     MFS_FEATURE_NOSYNC = 1, /* no-sync mappings are granted; without it a request fails (rule C1) */
 };
 
-/* One file. A slot with ino 0 is free. */
+/* One file. A slot with ino 0 is free: all of it zero, or with its last generation in `changed`. */
 struct mfs_inode_rec {
-    uint64_t ino; /* never used twice: slot and a generation above it */
+    uint64_t ino; /* never used twice: the slot, above bit 32 a generation from 1 on */
     uint64_t size_bytes;
     uint64_t changed; /* counts changes of size, name or contents by system calls */
     uint32_t flags;
@@ -67,7 +68,8 @@ enum mfs_extent_flags {
     MFS_EXTENT_NOSYNC = 2,    /* rule C10: contents are what user-space flushes made durable */
 };
 
-/* Blocks [logical, logical + blocks) of file `ino` are physical blocks [physical, ...). ino 0: a free slot. */
+/* Blocks [logical, logical + blocks) of file `ino` are physical blocks [physical, ...). ino 0: a free slot, all zero
+ * but for the CRC, or with it. */
 struct mfs_extent_rec {
     uint64_t ino;
     uint32_t logical;
@@ -79,25 +81,26 @@ struct mfs_extent_rec {
 };
 static_assert(sizeof(struct mfs_extent_rec) == 32, "half a line");
 
-/* The journal is a ring of transactions, each a multiple of 64 bytes and never wrapped: a commit record, then its
- * entries (each: which table and slot, the slot's new bytes). A transaction counts if its commit record's CRC, which
- * covers entries and header, fits and its sequence number is the next one. Recovery replays from tail_seq on. */
+/* The journal is filled with transactions from front to back, each a multiple of 64 bytes: a commit record, then its
+ * entries (each: which table and slot, the slot's new bytes), then zeros. A transaction counts if its commit record's
+ * CRC fits, its body's too, and its sequence number is the next one. Recovery replays from the tail on. When the next
+ * transaction doesn't fit behind the last one, all of them are made durable in the tables, the tail is set to the front
+ * and the next sequence number, and the front is used again. A valid commit record with a number above the next one
+ * is damage: each is made durable before the next one is written. */
 struct mfs_commit_rec {
-    uint64_t
-        magic; /* MFS_MAGIC of the journal, xor the uuid's first word: older devices' bytes don't count */
+    uint64_t magic; /* MFS_MAGIC xor the uuid's first word: older devices' bytes don't count */
     uint64_t seq;
     uint64_t bytes; /* of the whole transaction */
     uint32_t entries;
     uint32_t kind; /* enum mfs_commit_kind */
     uint64_t reserved[3];
-    uint32_t body_crc;
-    uint32_t crc; /* of this header */
+    uint32_t body_crc; /* of all behind this record */
+    uint32_t crc;      /* of this header */
 };
 static_assert(sizeof(struct mfs_commit_rec) == 64, "one line: torn only between its words");
 
 enum mfs_commit_kind {
     MFS_COMMIT_CHANGES = 0,
-    MFS_COMMIT_WRAP = 1, /* nothing; the ring goes on at journal_off */
 };
 
 enum mfs_table { MFS_TABLE_INODES = 1, MFS_TABLE_EXTENTS = 2 };
@@ -109,12 +112,13 @@ struct mfs_entry_rec {
 };
 static_assert(sizeof(struct mfs_entry_rec) == 8, "one word");
 
-/* First line of the journal's area: where recovery begins. Twice, in two lines; the valid one with the higher
- * tail_seq counts. Transactions follow behind both. */
+/* First two lines of the journal's area: where recovery begins. The first is written and made durable, then the second,
+ * so that one of them is always whole, and either may be lost; the valid one with the higher tail_seq counts.
+ * Transactions follow behind both. */
 struct mfs_tail_rec {
     uint64_t magic;
     uint64_t tail_seq; /* first transaction that is not yet in the tables for sure */
-    uint64_t tail_off; /* where it begins, from journal_off */
+    uint64_t tail_off; /* where it begins, from journal_off: MFS_JOURNAL_FRONT */
     uint64_t reserved[4];
     uint32_t reserved2;
     uint32_t crc;
