@@ -29,9 +29,9 @@ enum mfs_step { MFS_STEP_STORE = 1, MFS_STEP_FLUSH, MFS_STEP_FENCE };
 
 struct mfs_media;
 
-/* Called before a step is taken by the filesystem's own context: tests count the steps, cut the power there
- * (longjmp is allowed), or make a fence fail. FL_IO from a fence: nothing of it is published, and the
- * filesystem's commit fails (rule C17). Ignored from the other steps. */
+/* Called before each step that is taken through this struct mfs_media, whoever takes it: tests count the steps, cut
+ * the power there (longjmp is allowed: no lock is held), or make a fence fail. FL_IO from a fence: nothing of it is
+ * published, and the filesystem's commit fails (rule C17). Ignored from the other steps. off and len of a fence: 0. */
 struct mfs_hooks {
     fl_status (*step)(void *context, enum mfs_step step, uint64_t off, uint64_t len);
     void *context;
@@ -43,7 +43,7 @@ struct mfs_media_source {
     uint64_t
         size_bytes; /* multiple of 4096; for a path: 0 takes the file's size, else it must be `create` */
     bool create;    /* with path: make the file, or empty it */
-    bool read_only; /* fsck, dump: the file is never written; shared lock */
+    bool read_only; /* fsck, dump: the file is never written, fences stay in DRAM; shared lock */
     bool shared;    /* other processes may attach: line numbers and lock in a memfd too */
 };
 
@@ -55,7 +55,9 @@ FL_NODISCARD fl_status mfs_media_open(const struct mfs_media_source *source,
 /* What was not fenced is gone, as after a power cut that took every such line. */
 void mfs_media_close(struct mfs_media *media);
 
-/* What another process needs to take part, to be sent to it; -1 where there is none. Owned by the media. */
+/* What another process needs to take part, to be sent to it; -1 where there is none (control: unless `shared`;
+ * persisted: of a region). Owned by the media. The image stays locked until every process that was given it has closed
+ * it: one that outlives its daemon might still fence. */
 struct mfs_media_fds {
     int live;      /* memfd */
     int persisted; /* file or memfd */
