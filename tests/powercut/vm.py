@@ -272,10 +272,7 @@ class Vm:
         """Run one line of shell in the guest: (exit status, output). `check`: VmError unless it is 0.
         What is to go on running, `command &`, must write somewhere else than here."""
         self._send(command)
-        output, match = self._read_until(rb"\r?\ndone %d (\d+)\r?\n" % self._count,
-                                         time.monotonic() + seconds)
-        status = int(match.group(1))
-        text = output.decode(errors="replace").replace("\r\n", "\n")
+        status, text = self.finish(seconds)
         if check and status != 0:
             raise VmError("%s: exit status %d\n%s" % (command, status, text))
         return status, text
@@ -288,8 +285,14 @@ class Vm:
         self._serial.sendall(b"%d %s\n" % (self._count, command.encode()))
 
     def begin(self, command):
-        """Start a command whose end is not waited for: a power cut will come first."""
+        """Start a command whose end is not waited for now: finish() does, or a power cut comes first."""
         self._send(command)
+
+    def finish(self, seconds=60):
+        """Wait for the end of a command that was begun: (exit status, what of its output was not read yet)."""
+        output, match = self._read_until(rb"(?:^|\r?\n)done %d (\d+)\r?\n" % self._count,
+                                         time.monotonic() + seconds)
+        return int(match.group(1)), output.decode(errors="replace").replace("\r\n", "\n")
 
     def read_line(self, seconds=60):
         """The next line of output of a command that was begun."""
