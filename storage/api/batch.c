@@ -220,13 +220,22 @@ static fl_status
 put_copy(struct fl_batch *batch, struct fl_key to, struct fl_key from,
          const struct fl_put_options *options)
 {
+    const struct engine *engine = batch->store->engine;
+    const size_t mark = fl_batch_mark(batch);
     struct fl_view view;
     fl_status status = fl_batch_get_view(batch, from, &view);
 
-    if (status == FL_OK) {
-        status = fl_batch_put(batch, to, view.value, options);
-        fl_view_release(&view);
+    if (status != FL_OK) {
+        return status;
     }
+    engine_shield_begin(engine);
+    status = fl_batch_put(batch, to, view.value, options);
+    if (status == FL_OK && engine_is_bad(engine, view.value)) { /* since it was checked */
+        fl_batch_rollback(batch, mark);
+        status = FL_FAIL(FL_IO, "the value can't be read (SIGBUS)");
+    }
+    engine_shield_end(engine);
+    fl_view_release(&view);
     return status;
 }
 

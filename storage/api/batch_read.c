@@ -35,12 +35,12 @@ view_pending(struct fl_store *store, const struct engine_change *change, struct 
             log_blob_view(engine_log(store->engine), &ref, false, &view->value);
 
         if (status == FL_OK) {
-            view->value = store_part_cut(view->value, part);
+            view->value = engine_part_cut(view->value, part);
             view->guard = store_guard_segment(log_blob_segment(engine_log(store->engine), &ref));
         }
         return status;
     }
-    view->value = store_part_cut(record->value, part);
+    view->value = engine_part_cut(record->value, part);
     if (holder != NULL) {
         atomic_fetch_add(&holder->refs, 1);
         view->guard = store_guard_data(holder);

@@ -123,6 +123,23 @@ struct copying {
 };
 
 static fl_status
+copy_value(struct copying *c, struct fl_key key, const struct fl_view *view)
+{
+    const struct fl_put_options options = {.deadline_ms = view->deadline_ms, .type = view->type};
+    const struct engine *from = c->from->engine;
+    const size_t mark = fl_batch_mark(c->batch);
+
+    engine_shield_begin(from);
+    const fl_status status = fl_batch_put(c->batch, key, view->value, &options);
+
+    if (status == FL_OK && engine_is_bad(from, view->value)) {
+        fl_batch_rollback(c->batch, mark); /* since it was checked */
+    }
+    engine_shield_end(from);
+    return status;
+}
+
+static fl_status
 copy_key(struct copying *c, struct fl_cursor *cursor, uint8_t space)
 {
     const struct fl_bytes key = fl_cursor_key(cursor);
@@ -130,13 +147,11 @@ copy_key(struct copying *c, struct fl_cursor *cursor, uint8_t space)
 
     fl_status status = fl_cursor_view(cursor, &view);
 
-    if (status == FL_CORRUPT || status == FL_NOT_FOUND) {
-        return FL_OK; /* damaged: left behind, it was reported */
+    if (status == FL_CORRUPT || status == FL_NOT_FOUND || status == FL_IO) {
+        return FL_OK; /* damaged, or it can't be read: left behind, it was reported */
     }
     if (status == FL_OK) {
-        const struct fl_put_options options = {.deadline_ms = view.deadline_ms, .type = view.type};
-
-        status = fl_batch_put(c->batch, fl_key_in(space, key.ptr, key.len), view.value, &options);
+        status = copy_value(c, fl_key_in(space, key.ptr, key.len), &view);
     }
     if (status == FL_OK && fl_batch_bytes(c->batch) > c->batch_bytes_max) {
         status = fl_batch_commit(c->batch);

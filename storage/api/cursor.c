@@ -164,6 +164,10 @@ items_add(struct fl_cursor *cursor, const index_loc *locs, size_t found, struct 
         if (status != FL_OK) {
             return status;
         }
+        if (engine_is_bad(engine, record.key)) { /* since it was checked */
+            cursor->count--;
+            cursor->damaged_off = cursor->damaged_off == 0 ? off : cursor->damaged_off;
+        }
     }
     return FL_OK;
 }

@@ -175,15 +175,6 @@ fl_view_release(struct fl_view *view)
     view->value = (struct fl_bytes){NULL, 0};
 }
 
-struct fl_bytes
-store_part_cut(struct fl_bytes value, struct engine_part part)
-{
-    const size_t off = part.off < value.len ? (size_t)part.off : value.len;
-    const size_t left = value.len - off;
-
-    return fl_bytes((const uint8_t *)value.ptr + off, part.len < left ? (size_t)part.len : left);
-}
-
 /* What engine_find() found. */
 static fl_status
 view_fill(struct fl_store *store, index_loc loc, const struct log_record *record,
@@ -196,7 +187,7 @@ view_fill(struct fl_store *store, index_loc loc, const struct log_record *record
     if (status != FL_OK) {
         return status;
     }
-    view->value = store_part_cut(value, part);
+    view->value = engine_part_cut(value, part);
     view->lsn = record->lsn;
     view->deadline_ms = record->deadline_ms;
     view->type = record->type;
@@ -321,7 +312,10 @@ fl_get(struct fl_store *store, struct fl_key key, void *buf, size_t cap, size_t 
         if (value.len > 0) {
             memcpy(buf, value.ptr, value.len < cap ? value.len : cap);
         }
-        if (value.len > cap) {
+        if (engine_is_bad(store->engine, value)) { /* since it was checked */
+            status = FL_FAIL(FL_IO, "the value can't be read (SIGBUS)");
+        }
+        if (status == FL_OK && value.len > cap) {
             status =
                 FL_FAIL(FL_TOO_LARGE, "the value has %zu bytes, the buffer %zu", value.len, cap);
         }
@@ -383,6 +377,9 @@ fl_random_key(struct fl_store *store, uint8_t space, void *buf, size_t cap, size
         }
         *len = record.key.len;
         memcpy(buf, record.key.ptr, record.key.len < cap ? record.key.len : cap);
+        if (engine_is_bad(store->engine, record.key)) { /* since it was checked */
+            continue;
+        }
         status = record.key.len <= cap
                      ? FL_OK
                      : FL_FAIL(FL_TOO_LARGE, "the key has %zu bytes", record.key.len);

@@ -55,7 +55,6 @@ fl_status store_key_check(struct fl_key key);
 fl_status store_view_durable(struct fl_store *store, struct fl_key key, uint64_t hash,
                              uint64_t at_lsn, uint64_t now_ms, struct engine_part part,
                              struct fl_view *view);
-struct fl_bytes store_part_cut(struct fl_bytes value, struct engine_part part);
 
 /* What a record says of its value, without reading that; the ticket stays as it is. FL_CORRUPT. */
 fl_status store_info_of(const struct log_record *record, struct fl_info *info);

@@ -180,7 +180,8 @@ media_key_at(void *context, index_loc loc, struct fl_key *key)
     const struct engine *engine = context;
     struct log_record record;
 
-    if (!log_peek(engine->log, loc & INDEX_LOC_OFF_MASK, &record)) {
+    if (!log_peek(engine->log, loc & INDEX_LOC_OFF_MASK, &record) ||
+        engine_is_bad(engine, record.key)) {
         return false;
     }
     *key = engine_record_key(&record);
@@ -216,9 +217,21 @@ media_dead(void *context, index_loc loc)
     }
 }
 
+static void
+media_thread(void *context, bool begins)
+{
+    const struct engine *engine = context;
+
+    if (begins) {
+        engine_shield_begin(engine);
+    } else {
+        engine_shield_end(engine);
+    }
+}
+
 const struct index_media *
 engine_index_media(struct engine *engine, struct index_media *media)
 {
-    *media = (struct index_media){engine, media_key_at, media_lsn_at, media_dead};
+    *media = (struct index_media){engine, media_key_at, media_lsn_at, media_dead, media_thread};
     return media;
 }

@@ -198,28 +198,70 @@ install(struct cleaning *c, size_t first, size_t count)
     pthread_mutex_unlock(&engine->commit_lock);
 }
 
+/* Writing is guarded; reading what is copied is not, it has the step's shield: a victim that can't be read is no reason
+ * to write no more. */
+struct flushing {
+    struct cleaning *cleaning;
+    fl_status status;
+};
+
+static void
+frame_begin(void *context)
+{
+    struct flushing *f = context;
+    struct cleaning *c = f->cleaning;
+
+    f->status = log_frame_begin(c->engine->log, LOG_HEAD_CLEANER, (uint32_t)c->count, c->bytes,
+                                HEAP_CLEANER);
+}
+
+static void
+frame_commit(void *context)
+{
+    struct flushing *f = context;
+
+    f->status = log_frame_commit(f->cleaning->engine->log, LOG_HEAD_CLEANER, false);
+}
+
+/* Copy what was found undamaged. FL_CORRUPT: by now it can't be read. */
 static fl_status
-copies_flush(struct cleaning *c)
+frame_fill(struct cleaning *c)
 {
     struct engine *engine = c->engine;
+    bool bad = false;
 
-    if (c->count == 0) {
-        return FL_OK;
-    }
-    fl_status status =
-        log_frame_begin(engine->log, LOG_HEAD_CLEANER, (uint32_t)c->count, c->bytes, HEAP_CLEANER);
-
-    if (status != FL_OK) {
-        return status;
-    }
     for (size_t i = 0; i < c->count; i++) {
         struct copy *copy = &c->copies[i];
         uint64_t lsn = 0;
 
         copy->to = engine_loc(log_frame_add(engine->log, LOG_HEAD_CLEANER, &copy->record, &lsn),
                               &copy->record);
+        bad |= engine_is_bad(engine, copy->record.key) || engine_is_bad(engine, copy->record.value);
     }
-    status = log_frame_commit(engine->log, LOG_HEAD_CLEANER, false);
+    if (bad) {
+        log_frame_abandon(engine->log, LOG_HEAD_CLEANER);
+        return FL_FAIL(FL_CORRUPT, "records can't be read (SIGBUS)");
+    }
+    return FL_OK;
+}
+
+static fl_status
+copies_flush(struct cleaning *c)
+{
+    struct engine *engine = c->engine;
+    struct flushing f = {c, FL_OK};
+
+    if (c->count == 0) {
+        return FL_OK;
+    }
+    fl_status status = engine_guarded(engine, frame_begin, &f, &f.status);
+
+    if (status == FL_OK) {
+        status = frame_fill(c);
+    }
+    if (status == FL_OK) {
+        status = engine_guarded(engine, frame_commit, &f, &f.status);
+    }
     if (status != FL_OK) {
         return status;
     }
@@ -302,30 +344,11 @@ take_record(struct cleaning *c, const struct log_record *record, uint64_t hash, 
     return FL_OK;
 }
 
-/* The index reads keys of other segments' records: what a SIGBUS may end. */
-struct judging {
-    struct cleaning *cleaning;
-    enum verdict verdicts[GROUP];
-    fl_status status;
-};
-
-static void
-judge_group(void *context)
-{
-    struct judging *j = context;
-
-    for (size_t i = 0; i < j->cleaning->group_count; i++) {
-        const struct candidate *one = &j->cleaning->group[i];
-
-        j->verdicts[i] = judge_record(j->cleaning, &one->record, one->hash, one->loc);
-    }
-}
-
 /* Look at what has been gathered: first start the cache misses of all, then judge. */
 static fl_status
 group_flush(struct cleaning *c)
 {
-    struct judging j = {.cleaning = c, .status = FL_OK};
+    enum verdict verdicts[GROUP];
     uint64_t hashes[GROUP];
     const size_t count = c->group_count;
 
@@ -335,15 +358,15 @@ group_flush(struct cleaning *c)
     const uint32_t token = engine_enter(c->engine); /* a reader of the index, as any other */
 
     engine_prefetch(c->engine, hashes, count, INDEX_TO_ENTRY);
-    const fl_status judged = engine_guarded(c->engine, judge_group, &j, &j.status);
-
-    engine_exit(c->engine, token);
-    if (judged != FL_OK) {
-        return FL_CORRUPT; /* nothing failed to be written: the segment stays as it is, the store goes on */
-    }
     for (size_t i = 0; i < count; i++) {
         const struct candidate *one = &c->group[i];
-        const fl_status status = take_record(c, &one->record, one->hash, one->loc, j.verdicts[i]);
+
+        verdicts[i] = judge_record(c, &one->record, one->hash, one->loc);
+    }
+    engine_exit(c->engine, token);
+    for (size_t i = 0; i < count; i++) {
+        const struct candidate *one = &c->group[i];
+        const fl_status status = take_record(c, &one->record, one->hash, one->loc, verdicts[i]);
 
         if (status != FL_OK) {
             return status;
@@ -374,19 +397,25 @@ clean_record(void *context, uint32_t block, uint64_t off, const struct log_recor
     return c->group_count == GROUP ? group_flush(c) : FL_OK;
 }
 
-/* A block that can't be read is left alone, as a damaged one. */
 static fl_status
-victim_scan(struct cleaning *c)
+victim_clean(struct cleaning *c)
 {
-    struct engine *engine = c->engine;
     const struct log_scan scan = {.context = c, .record = clean_record};
-    const uint64_t off = heap_block_off(heap_geometry(engine->heap), c->victim);
     struct log_scan_result result;
+    fl_status status = log_segment_scan(c->engine->log, c->victim, &scan, &result);
 
-    if (engine_readable(engine, off, log_segment_of(engine->log, c->victim)->end) != FL_OK) {
-        return FL_CORRUPT;
+    if (status == FL_OK) {
+        status = group_flush(c);
     }
-    return log_segment_scan(engine->log, c->victim, &scan, &result);
+    return status == FL_OK ? copies_flush(c) : status;
+}
+
+/* Bytes of the segment that can't be read are damage like others: it is left alone. */
+static bool
+segment_is_bad(const struct engine *engine, uint32_t block)
+{
+    return nosync_is_bad(engine->map, heap_block_off(heap_geometry(engine->heap), block),
+                         log_segment_of(engine->log, block)->end);
 }
 
 static bool
@@ -406,14 +435,30 @@ freeing_push(struct engine *engine, uint32_t block)
     return true;
 }
 
+struct freeing {
+    struct engine *engine;
+    uint32_t block;
+    fl_status status;
+};
+
+static void
+free_in_table(void *context)
+{
+    struct freeing *f = context;
+
+    f->status = log_segment_free(f->engine->log, &f->engine->keeper_pm, f->block);
+}
+
 /* Free in the table, durably; its blocks follow when the readers have left. */
 static bool
 segment_free(struct engine *engine, uint32_t block)
 {
+    struct freeing f = {engine, block, FL_OK};
+
     if (!freeing_push(engine, block)) {
         return false;
     }
-    const fl_status status = log_segment_free(engine->log, &engine->keeper_pm, block);
+    const fl_status status = engine_guarded(engine, free_in_table, &f, &f.status);
 
     engine_fail(engine, status);
     if (status != FL_OK) {
@@ -453,13 +498,12 @@ engine_clean_step(struct engine *engine)
     c->count = 0;
     c->bytes = 0;
     c->group_count = 0;
-    fl_status status = victim_scan(c);
+    engine_shield_begin(engine);
+    fl_status status = victim_clean(c);
 
-    if (status == FL_OK) {
-        status = group_flush(c);
-    }
-    if (status == FL_OK) {
-        status = copies_flush(c);
+    engine_shield_end(engine);
+    if (status == FL_OK && segment_is_bad(engine, victim)) {
+        status = FL_CORRUPT;
     }
     engine_fail(engine, status);
     const bool pinned = c->pinned;
@@ -489,7 +533,13 @@ dead_blobs_free(struct engine *engine)
             engine->dead_blobs_count > 0 ? engine->dead_blobs[--engine->dead_blobs_count] : 0;
 
         pthread_mutex_unlock(&engine->dead_lock);
-        if (block == 0 || !segment_free(engine, block)) {
+        if (block == 0) {
+            return did;
+        }
+        if (segment_is_bad(engine, block)) {
+            continue; /* not to be used again; the next open gives it back, or finds it damaged */
+        }
+        if (!segment_free(engine, block)) {
             return did;
         }
         did = true;

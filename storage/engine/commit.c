@@ -358,12 +358,14 @@ queue_take(struct engine *engine)
     return oldest;
 }
 
-/* Under commit_lock. */
+/* Under commit_lock. Shielded: a key's present record is read for conditions and, once the frame is durable, to publish:
+ * that it can't be read must not end what is half done. */
 static void
 commit_queue(struct engine *engine)
 {
     struct engine_request *list;
 
+    engine_shield_begin(engine);
     while ((list = queue_take(engine)) != NULL) {
         while (list != NULL) {
             struct engine_request *group = group_take(engine, &list);
@@ -373,6 +375,7 @@ commit_queue(struct engine *engine)
             }
         }
     }
+    engine_shield_end(engine);
 }
 
 static void

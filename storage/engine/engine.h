@@ -105,6 +105,8 @@ FL_NODISCARD fl_status engine_sync(struct engine *engine);
 
 /* ---- reading: inside an epoch section (engine_enter) ---- */
 
+/* An epoch section and, with FL_OPEN_SIGBUS, a shield (nosync.h): media that can't be read reads as zeros until
+ * engine_exit(), and engine_is_bad() tells. */
 uint32_t engine_enter(struct engine *engine);
 void engine_exit(struct engine *engine, uint32_t token);
 
@@ -114,6 +116,12 @@ void engine_prefetch(struct engine *engine, const uint64_t *hashes, size_t count
                      enum index_depth depth);
 /* The same for what a put of each key needs. */
 void engine_prefetch_replaced(struct engine *engine, const uint64_t *hashes, size_t count);
+
+/* Without the section: for who reads views of segments that it holds. */
+void engine_shield_begin(const struct engine *engine);
+void engine_shield_end(const struct engine *engine);
+/* Are some of these bytes, that lie on media, ones that could not be read? To be asked once they were. */
+bool engine_is_bad(const struct engine *engine, struct fl_bytes bytes);
 
 /* Ask the clock only if the record has a deadline. */
 #define ENGINE_NOW UINT64_C(0)
@@ -131,6 +139,7 @@ struct engine_part {
     uint64_t off, len; /* bytes of the value; may go over its end */
 };
 #define ENGINE_WHOLE ((struct engine_part){0, UINT64_MAX})
+struct fl_bytes engine_part_cut(struct fl_bytes value, struct engine_part part);
 FL_NODISCARD fl_status engine_value_part(struct engine *engine, index_loc loc,
                                          const struct log_record *record, struct engine_part part,
                                          struct fl_bytes *value, struct log_segment **segment);

@@ -113,12 +113,10 @@ engine_record_key(const struct log_record *record)
 }
 
 /* read.c */
-/* Run `body`, which leaves its result in *status; FL_IO if SIGBUS ended it (only with FL_OPEN_SIGBUS). */
+/* Run `body`, which leaves its result in *status; FL_IO if SIGBUS ended it (only with FL_OPEN_SIGBUS). For stores: what
+ * only loads is shielded. */
 fl_status engine_guarded(struct engine *engine, void (*body)(void *context), void *context,
                          const fl_status *status);
-/* Can all of the file from `off` on be read? FL_IO: SIGBUS (only with FL_OPEN_SIGBUS). For who is going to read it
- * under locks, or in places where nothing can be ended half way. What is read stays in the cache. */
-FL_NODISCARD fl_status engine_readable(struct engine *engine, uint64_t off, uint64_t bytes);
 
 /* expire.c */
 fl_status expiry_add(struct engine *engine, struct expiry_item item);

@@ -54,6 +54,22 @@ engine_now_ms(struct engine *engine)
     return lease == 0 ? now : floor_raise(engine, floor, now > lease ? lease : now);
 }
 
+/* What a SIGBUS may end. */
+struct leasing {
+    struct engine *engine;
+    struct pm *pm;
+    uint64_t lease;
+    fl_status status;
+};
+
+static void
+clock_put(void *context)
+{
+    struct leasing *l = context;
+
+    l->status = heap_clock_put(l->engine->heap, l->pm, l->lease);
+}
+
 static fl_status
 lease_write(struct engine *engine, struct pm *pm, uint64_t wall)
 {
@@ -63,7 +79,8 @@ lease_write(struct engine *engine, struct pm *pm, uint64_t wall)
      * keys another second of their time. Not under the one before, by whose last moment a reader may just judge. */
     const uint64_t least = floor > before ? floor : before;
     const uint64_t lease = wall + LEASE_MS > least ? wall + LEASE_MS : least;
-    const fl_status status = heap_clock_put(engine->heap, pm, lease);
+    struct leasing l = {engine, pm, lease, FL_OK};
+    const fl_status status = engine_guarded(engine, clock_put, &l, &l.status);
 
     if (status == FL_OK) {
         atomic_store_explicit(&engine->clock_lease_ms, lease, memory_order_release);

@@ -42,8 +42,10 @@ engine_maintain(struct engine *engine)
     if (atomic_exchange(&engine->unblock, false)) {
         log_segments_visit(engine->log, LOG_CLEANABLE, NULL, unblock);
     }
+    engine_shield_begin(engine);
     did |= index_step(engine);
     did |= engine_expire_step(engine);
+    engine_shield_end(engine);
     did |= engine_clean_step(engine);
     did |= engine_free_step(engine);
     did |= epoch_reclaim(engine->epoch) > 0;
@@ -171,6 +173,12 @@ engine_room(struct engine *engine, size_t bytes, size_t claimed)
         if (hopeless) {
             break;
         }
+    }
+    const fl_status writable =
+        engine_writable(engine); /* what failed may have been more than room */
+
+    if (writable != FL_OK) {
+        return writable;
     }
     return FL_FAIL(FL_NO_SPACE,
                    "no room for %zu bytes: the file system is full or the store has reached "

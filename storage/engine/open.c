@@ -4,6 +4,7 @@
 #include "base/fail.h"
 #include "storage/heap/heap_layout.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,6 +85,44 @@ layers_open(struct engine *engine, const struct engine_options *options)
     return status;
 }
 
+/* What can't be read was taken for zeros: say so, whatever that looked like. It may have been the end of the log. */
+static fl_status
+unreadable_check(struct engine *engine, const struct heap_report *report, fl_status status)
+{
+    const uint64_t first_unknown = UINT64_MAX;
+    uint64_t first = first_unknown;
+    uint64_t total = 0;
+    uint64_t ranges = 0;
+    uint64_t off = 0;
+    uint64_t len = 0;
+
+    while (nosync_bad_next(engine->map, &off, nosync_size_bytes(engine->map), &len)) {
+        heap_report_finding(report, "unreadable", off, len,
+                            "the file can't be read there (SIGBUS): older versions of keys may "
+                            "show; run faultline-check --repair");
+        first = first == first_unknown ? off : first;
+        ranges++;
+        total += len;
+        off += len;
+    }
+    if (ranges == 0) {
+        return status;
+    }
+    if (status == FL_OK && engine->salvage) {
+        engine->lost_bytes += engine->lost_ranges == 0 ? total : 0;
+        engine->lost_ranges += engine->lost_ranges == 0 ? ranges : 0;
+        return FL_OK;
+    }
+    return status != FL_OK && status != FL_CORRUPT && status != FL_NOT_FOUND
+               ? status
+               : FL_FAIL(FL_CORRUPT,
+                         "the file can't be read at offset %" PRIu64 " (%" PRIu64
+                         " bytes in all, SIGBUS): run faultline-check --repair on it, or open it "
+                         "for salvage",
+                         first, total);
+}
+
+/* Read all that an open reads. Writes nothing, but to an empty file. */
 static fl_status
 load(struct engine *engine, const struct engine_options *options)
 {
@@ -95,13 +134,7 @@ load(struct engine *engine, const struct engine_options *options)
     fl_status status = log_load(engine->log, &how);
 
     engine->lost_ranges = damaged;
-    if (status == FL_OK) {
-        status = engine_load(engine, options->report);
-    }
-    if (status == FL_OK && !engine->read_only) {
-        status = log_load_finish(engine->log);
-    }
-    return status == FL_OK && !engine->read_only ? heap_open_finish(engine->heap) : status;
+    return status == FL_OK ? engine_load(engine, options->report) : status;
 }
 
 /* Say on media that the store is in use: from here to the next clean close a torn tail is to be expected.
@@ -116,6 +149,26 @@ root_mark(struct engine *engine, bool clean, uint64_t tail_off)
     root.lsn_next = log_lsn_next(engine->log);
     root.tail_off = tail_off;
     return heap_root_put(engine->heap, log_head_pm(engine->log, LOG_HEAD_MAIN), &root);
+}
+
+/* For writing, when all was read and nothing found damaged. What a SIGBUS may end. */
+struct finishing {
+    struct engine *engine;
+    fl_status status;
+};
+
+static void
+finish(void *context)
+{
+    struct finishing *f = context;
+
+    f->status = log_load_finish(f->engine->log);
+    if (f->status == FL_OK) {
+        f->status = heap_open_finish(f->engine->heap);
+    }
+    if (f->status == FL_OK) {
+        f->status = root_mark(f->engine, false, 0);
+    }
 }
 
 static fl_status
@@ -198,13 +251,18 @@ engine_open(struct nosync_map *map, const struct engine_options *options, struct
     engine->salvage = options->salvage;
     locks_init(engine);
     atomic_store(&engine->random_state, begin_ns);
+    struct finishing f = {engine, FL_OK};
+
+    engine_shield_begin(engine);
     fl_status status = layers_open(engine, options);
 
     if (status == FL_OK) {
         status = load(engine, options);
     }
+    status = unreadable_check(engine, options->report, status);
+    engine_shield_end(engine);
     if (status == FL_OK && !engine->read_only) {
-        status = root_mark(engine, false, 0);
+        status = engine_guarded(engine, finish, &f, &f.status);
     }
     if (status == FL_OK && !engine->read_only) {
         status = threads_start(engine);
@@ -218,9 +276,34 @@ engine_open(struct nosync_map *map, const struct engine_options *options, struct
     return FL_OK;
 }
 
+/* What a SIGBUS may end. */
+static void
+close_cleanly(void *context)
+{
+    struct finishing *f = context;
+    struct engine *engine = f->engine;
+    const uint64_t tail_off = log_head_off(engine->log, LOG_HEAD_MAIN);
+
+    if (atomic_load(&engine->clock_lease_ms) != 0) {
+        /* Give back what is left of the lease: the next run starts at the present time, which nothing that was
+         * judged by lies over. */
+        f->status = heap_clock_put(engine->heap, &engine->keeper_pm, engine_now_ms(engine));
+    }
+    if (f->status == FL_OK) {
+        f->status = log_seal_heads(engine->log);
+    }
+    if (f->status == FL_OK) {
+        f->status = root_mark(engine, true, tail_off);
+    }
+    if (f->status == FL_OK) {
+        f->status = nosync_sync_file(engine->map);
+    }
+}
+
 fl_status
 engine_close(struct engine *engine)
 {
+    struct finishing f = {engine, FL_OK};
     fl_status status = FL_OK;
 
     if (engine == NULL) {
@@ -230,21 +313,8 @@ engine_close(struct engine *engine)
     engine_committer_stop(engine);
     if (!engine->read_only) {
         status = engine_sync(engine);
-        const uint64_t tail_off = log_head_off(engine->log, LOG_HEAD_MAIN);
-
-        if (status == FL_OK && atomic_load(&engine->clock_lease_ms) != 0) {
-            /* Give back what is left of the lease: the next run starts at the present time, which nothing that was
-             * judged by lies over. */
-            status = heap_clock_put(engine->heap, &engine->keeper_pm, engine_now_ms(engine));
-        }
         if (status == FL_OK) {
-            status = log_seal_heads(engine->log);
-        }
-        if (status == FL_OK) {
-            status = root_mark(engine, true, tail_off);
-        }
-        if (status == FL_OK) {
-            status = nosync_sync_file(engine->map);
+            status = engine_guarded(engine, close_cleanly, &f, &f.status);
         }
     }
     engine_destroy(engine);

@@ -3,9 +3,32 @@
 
 #include "base/fail.h"
 
+static bool
+shields(const struct engine *engine)
+{
+    return (engine->user.flags & FL_OPEN_SIGBUS) != 0;
+}
+
+void
+engine_shield_begin(const struct engine *engine)
+{
+    if (shields(engine)) {
+        nosync_shield_begin();
+    }
+}
+
+void
+engine_shield_end(const struct engine *engine)
+{
+    if (shields(engine)) {
+        nosync_shield_end();
+    }
+}
+
 uint32_t
 engine_enter(struct engine *engine)
 {
+    engine_shield_begin(engine);
     return epoch_enter(engine->epoch);
 }
 
@@ -13,6 +36,16 @@ void
 engine_exit(struct engine *engine, uint32_t token)
 {
     epoch_exit(engine->epoch, token);
+    engine_shield_end(engine);
+}
+
+bool
+engine_is_bad(const struct engine *engine, struct fl_bytes bytes)
+{
+    const uint64_t off = (uint64_t)((const uint8_t *)bytes.ptr - engine->map->media.base);
+
+    return bytes.len > 0 && off < engine->map->media.size_bytes_max &&
+           nosync_is_bad(engine->map, off, bytes.len);
 }
 
 uint64_t
@@ -73,135 +106,105 @@ engine_log(struct engine *engine)
 bool
 engine_record_at(struct engine *engine, index_loc loc, struct log_record *record)
 {
-    return log_peek(engine->log, loc & INDEX_LOC_OFF_MASK, record);
+    return log_decode(engine->log, loc & INDEX_LOC_OFF_MASK, true, record) == FL_OK;
 }
 
-/* A read in progress: what a SIGBUS may end. */
-struct reading {
-    struct engine *engine;
-    struct fl_key key;
-    uint64_t hash, at_lsn, now_ms;
-    index_loc *loc;
-    struct log_record *record;
-    struct fl_bytes *value;
-    struct log_segment **segment;
-    struct engine_part part;
-    fl_status status;
-};
-
-static void
-find(void *context)
+static fl_status
+unreadable(void)
 {
-    struct reading *r = context;
-    struct engine *engine = r->engine;
-
-    if (!index_find(engine->index, r->hash, r->key, r->at_lsn, r->loc)) {
-        /* The record that should have the key may have been damaged since it was read at open. */
-        r->status = *r->loc == 0
-                        ? FL_OK
-                        : log_decode(engine->log, *r->loc & INDEX_LOC_OFF_MASK, true, r->record);
-        r->status = r->status == FL_OK ? FL_NOT_FOUND : r->status;
-        return;
-    }
-    r->status =
-        log_decode(engine->log, *r->loc & INDEX_LOC_OFF_MASK, engine->user.verify_reads, r->record);
-    if (r->status == FL_OK && r->record->deadline_ms != 0) {
-        const uint64_t now = r->now_ms != ENGINE_NOW ? r->now_ms : engine_now_ms(engine);
-
-        r->status = r->record->deadline_ms <= now ? FL_NOT_FOUND : FL_OK;
-    }
+    return FL_FAIL(FL_IO, "the file could not be read or written there (SIGBUS): it was cut "
+                          "short, its file system is full, or the media is failing");
 }
 
-static void
-resolve(void *context)
+/* What reading the record at `loc` came to, `status`, but FL_IO if some of it can't be read: zeros stood in for that. */
+static fl_status
+record_status(const struct engine *engine, index_loc loc, fl_status status)
 {
-    struct reading *r = context;
-    struct log_blob_ref ref;
-    uint32_t block = 0;
+    const uint64_t off = loc & INDEX_LOC_OFF_MASK;
+    struct log_record record;
 
-    if (r->record->kind != LOG_KIND_PUT_BLOB) {
-        *r->segment = log_segment_at(r->engine->log, *r->loc & INDEX_LOC_OFF_MASK, &block);
-        *r->value = r->record->value;
-        r->status = FL_OK;
-    } else if (!log_blob_ref_decode(r->record->value, &ref)) {
-        r->status = FL_FAIL(FL_CORRUPT, "the reference to a big value does not decode");
-    } else {
-        *r->segment = log_blob_segment(r->engine->log, &ref);
-        r->status = log_blob_view(r->engine->log, &ref, false, r->value);
-        if (r->status == FL_OK && r->engine->user.verify_reads) {
-            r->status = log_blob_verify(r->engine->log, &ref, r->part.off, r->part.len);
-        }
+    if (__builtin_expect(nosync_bad_pages(engine->map) == 0, 1) || off == 0) {
+        return status;
     }
+    const uint64_t bytes = log_peek(engine->log, off, &record) ? record.bytes : LOG_LINE_BYTES;
+
+    return nosync_is_bad(engine->map, off, bytes) ? unreadable() : status;
 }
 
 fl_status
 engine_guarded(struct engine *engine, void (*body)(void *context), void *context,
                const fl_status *status)
 {
-    if ((engine->user.flags & FL_OPEN_SIGBUS) == 0) {
+    if (!shields(engine)) {
         body(context);
         return *status;
     }
-    return nosync_guard(body, context)
-               ? *status
-               : FL_FAIL(FL_IO, "the file could not be read or written there (SIGBUS): it was cut "
-                                "short, its file system is full, or the media is failing");
-}
-
-struct touching {
-    const uint8_t *at;
-    uint64_t bytes;
-    fl_status status;
-};
-
-static void
-touch(void *context)
-{
-    const struct touching *t = context;
-
-    for (uint64_t i = 0; i < t->bytes; i += LOG_LINE_BYTES) {
-        (void)*(const volatile uint8_t *)(t->at + i);
-    }
-}
-
-fl_status
-engine_readable(struct engine *engine, uint64_t off, uint64_t bytes)
-{
-    struct touching t = {heap_media(engine->heap)->base + off, bytes, FL_OK};
-
-    return (engine->user.flags & FL_OPEN_SIGBUS) == 0
-               ? FL_OK
-               : engine_guarded(engine, touch, &t, &t.status);
+    return nosync_guard(body, context) ? *status : unreadable();
 }
 
 fl_status
 engine_find(struct engine *engine, struct fl_key key, uint64_t hash, uint64_t at_lsn,
             uint64_t now_ms, index_loc *loc, struct log_record *record)
 {
-    struct reading r = {.engine = engine,
-                        .key = key,
-                        .hash = hash,
-                        .at_lsn = at_lsn,
-                        .now_ms = now_ms,
-                        .loc = loc,
-                        .record = record};
+    fl_status status = FL_NOT_FOUND;
 
-    return engine_guarded(engine, find, &r, &r.status);
+    if (!index_find(engine->index, hash, key, at_lsn, loc)) {
+        /* The record that should have the key may have been damaged since it was read at open. */
+        if (*loc != 0) {
+            status = log_decode(engine->log, *loc & INDEX_LOC_OFF_MASK, true, record);
+            status = record_status(engine, *loc, status);
+        }
+        return status == FL_OK ? FL_NOT_FOUND : status;
+    }
+    status = log_decode(engine->log, *loc & INDEX_LOC_OFF_MASK, engine->user.verify_reads, record);
+    status = record_status(engine, *loc, status);
+    if (status == FL_OK && record->deadline_ms != 0) {
+        const uint64_t now = now_ms != ENGINE_NOW ? now_ms : engine_now_ms(engine);
+
+        status = record->deadline_ms <= now ? FL_NOT_FOUND : FL_OK;
+    }
+    return status;
+}
+
+struct fl_bytes
+engine_part_cut(struct fl_bytes value, struct engine_part part)
+{
+    const size_t off = part.off < value.len ? (size_t)part.off : value.len;
+    const size_t left = value.len - off;
+
+    return fl_bytes((const uint8_t *)value.ptr + off, part.len < left ? (size_t)part.len : left);
 }
 
 fl_status
 engine_value_part(struct engine *engine, index_loc loc, const struct log_record *record,
                   struct engine_part part, struct fl_bytes *value, struct log_segment **segment)
 {
-    struct log_record copy = *record;
-    struct reading r = {.engine = engine,
-                        .loc = &loc,
-                        .record = &copy,
-                        .value = value,
-                        .segment = segment,
-                        .part = part};
+    struct log_blob_ref ref;
+    uint32_t block = 0;
 
-    return engine_guarded(engine, resolve, &r, &r.status);
+    if (record->kind != LOG_KIND_PUT_BLOB) {
+        *segment = log_segment_at(engine->log, loc & INDEX_LOC_OFF_MASK, &block);
+        *value = record->value;
+        return FL_OK;
+    }
+    if (!log_blob_ref_decode(record->value, &ref)) {
+        return FL_FAIL(FL_CORRUPT, "the reference to a big value does not decode");
+    }
+    *segment = log_blob_segment(engine->log, &ref);
+    fl_status status = log_blob_view(engine->log, &ref, false, value);
+
+    if (status == FL_OK && engine->user.verify_reads) {
+        status = log_blob_verify(engine->log, &ref, part.off, part.len);
+    }
+    if (__builtin_expect(nosync_bad_pages(engine->map) == 0, 1) || *segment == NULL) {
+        return status;
+    }
+    /* If it doesn't validate, that may be for the CRCs, which stand before it. */
+    const uint64_t off = (uint64_t)ref.block * heap_geometry(engine->heap)->block_bytes;
+    const bool bad = status == FL_OK ? engine_is_bad(engine, engine_part_cut(*value, part))
+                                     : nosync_is_bad(engine->map, off, (*segment)->end);
+
+    return bad ? unreadable() : status;
 }
 
 fl_status
@@ -216,8 +219,10 @@ engine_pin(struct engine *engine, uint64_t *lsn)
 {
     pthread_mutex_lock(&engine->commit_lock);
     *lsn = engine->lsn_published;
+    engine_shield_begin(engine);
     const fl_status status = index_pin(engine->index, *lsn);
 
+    engine_shield_end(engine);
     pthread_mutex_unlock(&engine->commit_lock);
     return status;
 }
@@ -226,7 +231,9 @@ void
 engine_unpin(struct engine *engine, uint64_t lsn)
 {
     pthread_mutex_lock(&engine->commit_lock);
+    engine_shield_begin(engine);
     index_unpin(engine->index, lsn);
+    engine_shield_end(engine);
     pthread_mutex_unlock(&engine->commit_lock);
     atomic_store(&engine->unblock, true);
     engine_keeper_kick(engine);

@@ -177,43 +177,16 @@ loader_fail(struct loader *loader, fl_status status)
     pthread_mutex_unlock(&loader->lock);
 }
 
-/* The media does not give the segment's bytes. */
-static fl_status
-segment_unreadable(struct loader *loader, uint64_t off, uint64_t bytes,
-                   struct log_scan_result *result)
-{
-    heap_report_finding(loader->report, "unreadable", off, bytes,
-                        "the segment can't be read (SIGBUS): older versions of its keys may show; "
-                        "run faultline-check --repair");
-    memset(result, 0, sizeof(*result));
-    result->end = LOG_HEADER_BYTES;
-    result->damaged_ranges = 1;
-    result->damaged_bytes = bytes;
-    if (loader->engine->salvage) {
-        return FL_OK;
-    }
-    return FL_FAIL(FL_CORRUPT,
-                   "the file can't be read from offset %" PRIu64 " on (%" PRIu64
-                   " bytes, SIGBUS): run faultline-check --repair on it, or open it for salvage",
-                   off, bytes);
-}
-
 static fl_status
 load_segment(struct worker *worker, uint32_t block)
 {
     struct loader *loader = worker->loader;
     struct engine *engine = loader->engine;
-    const struct heap_geometry *geometry = heap_geometry(engine->heap);
     struct log_segment *segment = log_segment_of(engine->log, block);
     const bool open = !segment->sealed;
     const struct log_scan scan = {worker, load_record, loader->report, engine->salvage};
-    const uint64_t off = heap_block_off(geometry, block);
-    const uint64_t bytes = open ? (uint64_t)segment->blocks * geometry->block_bytes : segment->end;
     struct log_scan_result result;
-
-    const fl_status status = engine_readable(engine, off, bytes) == FL_OK
-                                 ? log_segment_scan(engine->log, block, &scan, &result)
-                                 : segment_unreadable(loader, off, bytes, &result);
+    const fl_status status = log_segment_scan(engine->log, block, &scan, &result);
 
     pthread_mutex_lock(&loader->lock);
     loader->records += result.records;
@@ -235,6 +208,7 @@ worker_main(void *arg)
     const uint32_t block_bytes = heap_geometry(loader->engine->heap)->block_bytes;
     const struct fl_options *user = &loader->engine->user;
 
+    engine_shield_begin(loader->engine);
     for (;;) {
         const uint32_t block = atomic_fetch_add(&loader->next_block, 1);
 
@@ -267,6 +241,7 @@ worker_main(void *arg)
         loader->lsn_max = worker->lsn_max;
     }
     pthread_mutex_unlock(&loader->lock);
+    engine_shield_end(loader->engine);
     return NULL;
 }
 

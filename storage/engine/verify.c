@@ -76,9 +76,11 @@ engine_verify(struct engine *engine, const struct heap_report *report)
     const uint64_t account = atomic_load(&engine->live_bytes) + atomic_load(&engine->blob_bytes);
     const uint32_t total = heap_blocks_total(engine->heap);
 
+    engine_shield_begin(engine);
     if (index_verify(engine->index) != FL_OK) {
         heap_report_finding(report, "index", 0, 0, "%s", fl_last_error());
     }
+    engine_shield_end(engine);
     const uint32_t token = engine_enter(engine);
 
     for (unsigned space = 0; space < 256; space++) {

@@ -6,7 +6,10 @@
 #include <inttypes.h>
 #include <time.h>
 
-enum { RETRY_MS = 200 }; /* between attempts to grow after the file system said that it is full */
+enum {
+    RETRY_MS = 200, /* between attempts to grow after the file system said that it is full */
+    BAD_TRIES = 3,  /* more blocks, when one can't be faulted in */
+};
 
 static uint64_t
 ready_target(const struct heap *heap)
@@ -101,6 +104,9 @@ unpick(struct heap *heap, uint32_t first, uint32_t count)
     for (uint32_t b = first; b < first + count; b++) {
         const bool inside = b < heap->blocks_total;
 
+        if (heap->blocks[b].bad) {
+            continue;
+        }
         heap->blocks[b].use = inside ? HEAP_USE_FREE : HEAP_USE_BEYOND;
         heap->free_count += inside;
         heap->picked_beyond -= !inside;
@@ -108,6 +114,17 @@ unpick(struct heap *heap, uint32_t first, uint32_t count)
     if (first < heap->free_hint) {
         heap->free_hint = first;
     }
+}
+
+static fl_status
+fault_in(struct heap *heap, uint64_t off, uint64_t len)
+{
+    const fl_status status = nosync_fault_in(heap->map, off, len);
+
+    if (status == FL_OK) {
+        nosync_bad_forget(heap->map, off, len);
+    }
+    return status;
 }
 
 /* A new table block, the last one. Its own word, then the count of table blocks in the word of block 1: from there on
@@ -121,7 +138,7 @@ table_block_write(struct heap *heap, uint32_t table)
                                      .generation = table / heap->group_blocks + 1};
     struct pm pm;
 
-    fl_status status = nosync_fault_in(heap->map, off, heap->geometry.block_bytes);
+    fl_status status = fault_in(heap, off, heap->geometry.block_bytes);
 
     if (status != FL_OK) {
         return status;
@@ -209,6 +226,24 @@ pick_described(struct heap *heap, uint32_t count, uint32_t *first)
     return status;
 }
 
+/* Faulting these failed, and not for lack of space: find out which it was. Holds heap->lock, and drops it meanwhile. */
+static void
+find_bad(struct heap *heap, uint32_t first, uint32_t count)
+{
+    const uint64_t unit = heap->geometry.block_bytes;
+
+    for (uint32_t b = first; b < first + count; b++) {
+        pthread_mutex_unlock(&heap->lock);
+        const fl_status status = count == 1 ? FL_IO : fault_in(heap, b * unit, unit);
+
+        if (status == FL_OK) {
+            (void)!nosync_punch(heap->map, b * unit, unit);
+        }
+        pthread_mutex_lock(&heap->lock);
+        heap->blocks[b].bad = status == FL_IO;
+    }
+}
+
 /* Picked blocks become taken. Holds heap->lock on entry and on return, and drops it meanwhile. */
 static fl_status
 fault_picked(struct heap *heap, uint32_t first, uint32_t count)
@@ -216,9 +251,12 @@ fault_picked(struct heap *heap, uint32_t first, uint32_t count)
     const uint64_t unit = heap->geometry.block_bytes;
 
     pthread_mutex_unlock(&heap->lock);
-    const fl_status status = nosync_fault_in(heap->map, first * unit, count * unit);
+    const fl_status status = fault_in(heap, first * unit, count * unit);
 
     pthread_mutex_lock(&heap->lock);
+    if (status == FL_IO) {
+        find_bad(heap, first, count);
+    }
     if (status != FL_OK) {
         return status;
     }
@@ -252,8 +290,12 @@ fault_run_once(struct heap *heap, uint32_t count, uint32_t *first)
 static fl_status
 fault_run(struct heap *heap, uint32_t count, uint32_t *first)
 {
-    const fl_status status = fault_run_once(heap, count, first);
+    fl_status status = fault_run_once(heap, count, first);
 
+    /* What is bad has been set aside: others may do. Not for ever, after a failed sync none will. */
+    for (unsigned i = 0; i < BAD_TRIES && status == FL_IO; i++) {
+        status = fault_run_once(heap, count, first);
+    }
     return status == FL_NO_SPACE && cool(heap) ? fault_run_once(heap, count, first) : status;
 }
 

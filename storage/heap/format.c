@@ -94,8 +94,8 @@ format_interrupted(const uint8_t *base, uint64_t size)
            all_zero(base, block + (uint64_t)2 * HEAP_ENTRY_BYTES, size);
 }
 
-fl_status
-heap_probe(struct nosync_map *map, struct heap_geometry *geometry, const struct heap_report *report)
+static fl_status
+probe(struct nosync_map *map, struct heap_geometry *geometry, const struct heap_report *report)
 {
     const uint64_t size = nosync_size_bytes(map);
     const struct heap_super_media *first = (const struct heap_super_media *)map->media.base;
@@ -132,11 +132,22 @@ heap_probe(struct nosync_map *map, struct heap_geometry *geometry, const struct 
         }
         return FL_OK;
     }
-    if (format_interrupted(map->media.base, size)) {
+    /* What can't be read looks as empty as what was never written. */
+    if (format_interrupted(map->media.base, size) && nosync_bad_pages(map) == 0) {
         return FL_NOT_FOUND;
     }
     return FL_FAIL(FL_CORRUPT, "no superblock validates: not a store, or its first block is lost; "
                                "the file is left as it is");
+}
+
+fl_status
+heap_probe(struct nosync_map *map, struct heap_geometry *geometry, const struct heap_report *report)
+{
+    nosync_shield_begin();
+    const fl_status status = probe(map, geometry, report);
+
+    nosync_shield_end();
+    return status;
 }
 
 fl_status

@@ -25,6 +25,8 @@ struct heap_block {
     uint8_t head;
     bool damaged : 1;
     bool warm : 1; /* free or picked, and was not punched */
+    bool
+        bad : 1; /* it can't be faulted in: stays picked, so that nobody tries it again before the next open */
 };
 
 enum { HEAP_READY_MAX = 4096, HEAP_WARM_MAX = 4 };

@@ -54,6 +54,8 @@ struct index_media {
     uint64_t (*lsn_at)(void *context, index_loc loc);
     /* `loc` is out of the index for good. Called from W calls, and while loading from several threads at once. */
     void (*dead)(void *context, index_loc loc);
+    /* A thread that index_load_finish() started begins to read media, or has ended; NULL: nothing to do. */
+    void (*thread)(void *context, bool begins);
 };
 
 struct index;

@@ -57,10 +57,17 @@ static void *
 finish_worker_run(void *arg)
 {
     const struct finish_worker *worker = arg;
+    const struct index_media *media = &worker->finish->index->media;
     size_t i;
 
+    if (media->thread != NULL) {
+        media->thread(media->context, true);
+    }
     while ((i = atomic_fetch_add(&worker->finish->next, 1)) < worker->count) {
         worker->work(worker->finish, i);
+    }
+    if (media->thread != NULL) {
+        media->thread(media->context, false);
     }
     return NULL;
 }

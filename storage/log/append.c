@@ -256,6 +256,12 @@ log_frame_add(struct log *log, enum log_head_id id, struct log_record *record, u
     return ((uint64_t)head->block << log->block_shift) + place;
 }
 
+void
+log_frame_abandon(struct log *log, enum log_head_id id)
+{
+    log->heads[id].frame_bytes = 0;
+}
+
 fl_status
 log_frame_commit(struct log *log, enum log_head_id id, bool all)
 {

@@ -95,6 +95,8 @@ FL_NODISCARD fl_status log_frame_begin(struct log *log, enum log_head_id id, uin
 /* Add the next record; returns its place and sets *lsn (the place's, or record->lsn if explicit). */
 uint64_t log_frame_add(struct log *log, enum log_head_id id, struct log_record *record,
                        uint64_t *lsn);
+/* Begun, and not wanted. */
+void log_frame_abandon(struct log *log, enum log_head_id id);
 /* Write it and make it durable (`all`: also what anybody wrote through, big values). FL_IO: outcome unknown. */
 FL_NODISCARD fl_status log_frame_commit(struct log *log, enum log_head_id id, bool all);
 

@@ -132,7 +132,7 @@ extern const struct nosync_ops dax_ops;
 
 /* ---- SIGBUS ---- */
 
-FL_NODISCARD fl_status sigbus_add(const void *base, uint64_t bytes);
+FL_NODISCARD fl_status sigbus_add(const void *base, uint64_t bytes, struct nosync_bad **bad);
 void sigbus_remove(const void *base);
 
 #endif

@@ -87,7 +87,7 @@ open_file(struct nosync_file *file, const struct nosync_request *request)
         status = check_granted(file, request->durability_min);
     }
     if (status == FL_OK && request->sigbus) {
-        status = sigbus_add(file->base, file->reserved_bytes);
+        status = sigbus_add(file->base, file->reserved_bytes, &file->map.bad);
         file->sigbus = status == FL_OK;
     }
     return status;

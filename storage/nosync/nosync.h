@@ -13,6 +13,8 @@
 
 #include <faultline/faultline.h>
 
+#include <stdatomic.h>
+
 struct nosync_request {
     const char *path;
     enum fl_mapping mapping;           /* AUTO: the strongest that the file grants */
@@ -53,10 +55,18 @@ struct nosync_ops {
     void (*close)(struct nosync_map *map);
 };
 
+/* Pages that a shielded load found unreadable. */
+struct nosync_bad {
+    _Atomic(uint64_t) pages; /* how many */
+    _Atomic(uint64_t) *bits; /* a bit a page */
+    uint64_t pages_max;
+};
+
 struct nosync_map {
     const struct nosync_ops *ops;
     struct pm_media media;
     struct nosync_grant grant;
+    struct nosync_bad *bad; /* NULL: without the SIGBUS handler */
 };
 
 /* Open the file, lock it (flock: exclusive, shared if read_only; FL_BUSY), map it.
@@ -67,6 +77,17 @@ FL_NODISCARD fl_status nosync_open(const struct nosync_request *request, struct 
 
 /* The name of the file at `path`, new or changed, is durable. FL_IO, FL_NO_MEMORY. */
 FL_NODISCARD fl_status nosync_sync_directory(const char *path);
+
+/* The first run of bad pages that begins or goes on at *off or behind it, and before `end`: to *off and *len. */
+bool nosync_bad_next(const struct nosync_map *map, uint64_t *off, uint64_t end, uint64_t *len);
+/* The pages in this range were made anew. */
+void nosync_bad_forget(struct nosync_map *map, uint64_t off, uint64_t len);
+
+static inline uint64_t
+nosync_bad_pages(const struct nosync_map *map)
+{
+    return map->bad != NULL ? atomic_load_explicit(&map->bad->pages, memory_order_relaxed) : 0;
+}
 
 static inline fl_status
 nosync_fault_in(struct nosync_map *map, uint64_t off, uint64_t len)
@@ -110,5 +131,22 @@ nosync_close(struct nosync_map *map)
  * (no space, media poison). Only with request.sigbus; otherwise it just calls `body`. What `body` held (locks,
  * memory) when it was ended is the caller's to know. Threads: any. */
 bool nosync_guard(void (*body)(void *context), void *context);
+
+/* The same for loads that nothing may end half way: from begin to end a load of this thread that raises SIGBUS finds
+ * zeros in that page, and the page is noted as bad. Zeros validate as nothing, so that what goes by checks sees damage;
+ * who takes bytes without checking them, or keeps them after, asks nosync_is_bad() about them before the end. Not for
+ * stores. May be nested; costs no system call. Threads: any, each its own. */
+void nosync_shield_begin(void);
+void nosync_shield_end(void);
+
+/* Was a page of [off, off + len) found bad? */
+static inline bool
+nosync_is_bad(const struct nosync_map *map, uint64_t off, uint64_t len)
+{
+    uint64_t run = 0;
+
+    return __builtin_expect(nosync_bad_pages(map) != 0, 0) &&
+           nosync_bad_next(map, &off, off + len, &run);
+}
 
 #endif

@@ -174,7 +174,7 @@ must(bool ok, const char *what)
 static void
 index_begin(struct bench *bench)
 {
-    const struct index_media media = {bench, key_at, lsn_at, dead};
+    const struct index_media media = {bench, key_at, lsn_at, dead, NULL};
 
     must(epoch_create(&bench->epoch) == FL_OK, "epoch");
     must(index_create(&media, bench->epoch, &bench->index) == FL_OK, "index");

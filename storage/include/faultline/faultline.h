@@ -98,7 +98,8 @@ enum fl_open_flags {
     FL_OPEN_SALVAGE =
         8, /* with READ_ONLY: go past damage; fl_stats says what LSN ranges were lost */
     FL_OPEN_SIGBUS =
-        16, /* install a SIGBUS handler that turns media errors into FL_IO; it chains */
+        16, /* install a SIGBUS handler that turns media errors into FL_IO; it chains. Not in what the caller itself
+               reads through a view. */
 };
 
 /* Set by fl_options_init(); change what you need after it. */

@@ -128,10 +128,37 @@ take_whose_nth_fault_fails_loses_no_block(void **state)
     }
 }
 
+/* One bad block doesn't keep the others from being used: it is set aside. */
 static void
-take_after_an_io_error_says_so(void **state)
+block_that_cannot_be_faulted_is_set_aside(void **state)
 {
-    const struct mem_map_failure failure = {MEM_MAP_CALL_FAULT_IN, 1, FL_IO, false, false};
+    struct fixture f;
+    uint32_t block = 0;
+
+    (void)state;
+    for (uint32_t count = 1; count < 3; count++) {
+        for (uint64_t nth = 1; nth <= count; nth++) {
+            const struct mem_map_failure failure = {MEM_MAP_CALL_FAULT_IN, nth, FL_IO, false,
+                                                    false};
+            struct heap_stats stats;
+            uint64_t taken = 0;
+
+            fixture_create(&f, PM_DIRECT, 64);
+            mem_map_fail(f.mem, &failure);
+            while (heap_take(f.heap, count, HEAP_RESERVE, &block) == FL_OK) {
+                taken += count;
+            }
+            heap_stats_get(f.heap, &stats);
+            assert_int_equal(taken + stats.blocks_free + stats.blocks_ready, 64 - 2 - (count == 1));
+            fixture_destroy(&f);
+        }
+    }
+}
+
+static void
+take_on_failing_media_says_so(void **state)
+{
+    const struct mem_map_failure failure = {MEM_MAP_CALL_FAULT_IN, 1, FL_IO, false, true};
     struct fixture f;
     uint32_t block = 0;
 
@@ -139,7 +166,7 @@ take_after_an_io_error_says_so(void **state)
     fixture_create(&f, PM_DIRECT, 64);
     mem_map_fail(f.mem, &failure);
     assert_int_equal(heap_take(f.heap, 1, HEAP_NORMAL, &block), FL_IO);
-    assert_int_equal(heap_take(f.heap, 1, HEAP_NORMAL, &block), FL_OK);
+    assert_int_equal(heap_take(f.heap, 2, HEAP_NORMAL, &block), FL_IO);
     fixture_destroy(&f);
 }
 
@@ -341,7 +368,8 @@ main(void)
         cmocka_unit_test(ahead_keeps_what_it_was_told),
         cmocka_unit_test(take_on_a_full_disk_fails_and_works_when_space_is_back),
         cmocka_unit_test(take_whose_nth_fault_fails_loses_no_block),
-        cmocka_unit_test(take_after_an_io_error_says_so),
+        cmocka_unit_test(block_that_cannot_be_faulted_is_set_aside),
+        cmocka_unit_test(take_on_failing_media_says_so),
         cmocka_unit_test(drain_that_fails_is_told_to_the_owner),
         cmocka_unit_test(thread_keeps_blocks_ready),
         cmocka_unit_test(thread_told_to_keep_none_ahead_keeps_one),

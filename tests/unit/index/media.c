@@ -55,7 +55,7 @@ media_init(struct media *media, uint64_t room, struct index_media *out)
     if (media->records == NULL) {
         abort();
     }
-    *out = (struct index_media){media, media_key_at, media_lsn_at, media_dead};
+    *out = (struct index_media){media, media_key_at, media_lsn_at, media_dead, NULL};
 }
 
 void

@@ -1,5 +1,6 @@
-/* Goal:   the SIGBUS backstop ends a guarded access that the kernel can't serve, and only that: other signals and
- *         other addresses go where they went before, and nothing of it is left after the last close.
+/* Goal:   the SIGBUS backstop ends a guarded access that the kernel can't serve, gives a shielded load zeros and notes
+ *         the page, and does only that: other signals and other addresses go where they went before, and nothing of it
+ *         is left after the last close.
  * Method: a real SIGBUS, by cutting the file short under its mapping; handlers of the program's own before and
  *         beside ours; a child process where the end of the program is the expected outcome.
  */
@@ -116,6 +117,149 @@ inner_guard_leaves_the_outer_armed(void **state)
     assert_int_equal(bad.value, 1000);
     bad.at = f.map->media.base + 2 * PLACE_BLOCK; /* the second access fails as well */
     assert_false(nosync_guard(load_twice, &bad));
+    end(&f);
+}
+
+static uint8_t *
+bytes_of(const struct fixture *f)
+{
+    return (uint8_t *)(uintptr_t)f->map->media.base;
+}
+
+static unsigned
+shielded_load(const struct fixture *f, uint64_t off)
+{
+    nosync_shield_begin();
+    const unsigned value = *(const volatile uint8_t *)(f->map->media.base + off);
+
+    nosync_shield_end();
+    return value;
+}
+
+static void
+shielded_load_of_a_missing_page_finds_zeros_and_tells(void **state)
+{
+    struct fixture f;
+    uint64_t off = 0;
+    uint64_t len = 0;
+
+    (void)state;
+    begin(&f);
+    memset(bytes_of(&f), 7, PLACE_BLOCK);
+    for (int i = 0; i < 200; i++) { /* more often than there are slots */
+        assert_int_equal(shielded_load(&f, 5), 7);
+        assert_int_equal(nosync_bad_pages(f.map), i > 0);
+        assert_int_equal(shielded_load(&f, PLACE_BLOCK + 5), 0);
+    }
+    assert_false(nosync_is_bad(f.map, 0, PLACE_BLOCK));
+    assert_true(nosync_is_bad(f.map, 0, PLACE_BLOCK + 1));
+    assert_true(nosync_bad_next(f.map, &off, 2 * PLACE_BLOCK, &len));
+    assert_int_equal(off, PLACE_BLOCK);
+    assert_int_equal(len, (uint64_t)getpagesize());
+    /* Behind the shield it is as before. */
+    struct access bad = {f.map->media.base + PLACE_BLOCK, 0, false};
+
+    assert_false(nosync_guard(load, &bad));
+    /* The file has the page again: the same mapping shows it. */
+    assert_int_equal(truncate(f.path, 2 * PLACE_BLOCK), 0);
+    bytes_of(&f)[PLACE_BLOCK + 5] = 9;
+    assert_int_equal(shielded_load(&f, PLACE_BLOCK + 5), 9);
+    assert_true(nosync_is_bad(f.map, PLACE_BLOCK, 1)); /* until it is made anew */
+    nosync_bad_forget(f.map, PLACE_BLOCK, PLACE_BLOCK);
+    assert_int_equal(nosync_bad_pages(f.map), 0);
+    end(&f);
+}
+
+static void
+shield_holds_for_any_number_of_pages_and_depths(void **state)
+{
+    const uint64_t page = (uint64_t)getpagesize();
+    struct fixture f;
+    uint64_t off = 0;
+    uint64_t len = 0;
+
+    (void)state;
+    begin(&f);
+    nosync_shield_begin();
+    for (int round = 0; round < 3; round++) {
+        for (uint64_t n = 0; n < PLACE_BLOCK / page; n++) {
+            nosync_shield_begin();
+            assert_int_equal(
+                *(const volatile uint8_t *)(f.map->media.base + PLACE_BLOCK + n * page), 0);
+            nosync_shield_end();
+        }
+    }
+    nosync_shield_end();
+    assert_true(nosync_bad_next(f.map, &off, 2 * PLACE_BLOCK, &len));
+    assert_int_equal(off, PLACE_BLOCK);
+    assert_int_equal(len, PLACE_BLOCK);
+    off += len;
+    assert_false(nosync_bad_next(f.map, &off, 2 * PLACE_BLOCK, &len));
+    end(&f);
+}
+
+static void *
+load_many(void *context)
+{
+    const struct fixture *f = context;
+    uint64_t wrong = 0;
+
+    for (uint64_t i = 0; i < 2000; i++) {
+        const uint64_t off = i % 8 * (uint64_t)getpagesize();
+
+        nosync_shield_begin();
+        wrong += *(const volatile uint8_t *)(f->map->media.base + PLACE_BLOCK + off) != 0;
+        wrong += *(const volatile uint8_t *)(f->map->media.base + off) != 7;
+        nosync_shield_end();
+    }
+    return (void *)(uintptr_t)wrong;
+}
+
+static void
+threads_shielded_from_the_same_pages_find_zeros(void **state)
+{
+    struct fixture f;
+    pthread_t threads[4];
+
+    (void)state;
+    begin(&f);
+    memset(bytes_of(&f), 7, PLACE_BLOCK);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, load_many, &f), 0);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        void *wrong;
+
+        assert_int_equal(pthread_join(threads[i], &wrong), 0);
+        assert_null(wrong);
+    }
+    struct access bad = {f.map->media.base + PLACE_BLOCK, 0, false};
+
+    assert_false(nosync_guard(load, &bad));
+    end(&f);
+}
+
+static void
+store(void *context)
+{
+    const struct access *access = context;
+
+    *(volatile uint8_t *)(uintptr_t)access->at = 1;
+}
+
+static void
+stores_are_not_shielded(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    begin(&f);
+    struct access bad = {f.map->media.base + PLACE_BLOCK, 0, false};
+
+    nosync_shield_begin();
+    assert_false(nosync_guard(store, &bad));
+    nosync_shield_end();
+    assert_int_equal(nosync_bad_pages(f.map), 0);
     end(&f);
 }
 
@@ -302,6 +446,10 @@ main(void)
         cmocka_unit_test(guarded_access_to_a_missing_block_returns_false),
         cmocka_unit_test(inner_guard_leaves_the_outer_armed),
         cmocka_unit_test(each_thread_has_its_own_guard),
+        cmocka_unit_test(shielded_load_of_a_missing_page_finds_zeros_and_tells),
+        cmocka_unit_test(shield_holds_for_any_number_of_pages_and_depths),
+        cmocka_unit_test(threads_shielded_from_the_same_pages_find_zeros),
+        cmocka_unit_test(stores_are_not_shielded),
         cmocka_unit_test(what_is_not_ours_ends_the_program_as_before),
         cmocka_unit_test(earlier_handler_gets_what_is_not_ours),
         cmocka_unit_test(handler_stays_until_the_last_store_closes),
