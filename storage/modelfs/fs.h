@@ -40,8 +40,8 @@ struct mfs_engine_ops {
     /* After return no store reaches the block through this mapping until it faults again; loads may. A mapper that is
      * dead or stopped doesn't hold it up. */
     void (*protect)(void *engine, struct mfs_map *map, uint32_t block);
-    /* After return no load or store of any mapping reaches physical block `phys` until it faults again. `keep`: the live
-     * bytes stay as they are, with no store lost (all are protected before); else they are undefined. */
+    /* After return no load or store of any mapping reaches physical block `phys` until it faults again. `keep`: the
+     * live bytes stay as they are, with no store lost (all are protected before); else they are undefined. */
     void (*zap)(void *engine, uint32_t phys, bool keep);
     /* A block that led to MFS_PHYS_ZERO or MFS_PHYS_BUS faults again. */
     void (*drop)(void *engine, struct mfs_map *map, uint32_t block);
@@ -52,7 +52,7 @@ struct mfs_engine {
     void *context;
 };
 
-/* Bugs on purpose, for tests that show that the suite would see them: the crash points' mutants. Never set elsewhere. */
+/* Bugs on purpose, for tests that show that the suite would see them: the crash points' mutants. Set nowhere else. */
 enum mfs_mutant {
     MFS_MUTANT_NONE = 0,
     MFS_MUTANT_PTE_BEFORE_COMMIT,
@@ -83,7 +83,8 @@ struct mfs_mount_options {
 };
 /* Recover and mount. Committed transactions are replayed, others leave nothing (rule C11); flags that no mapper holds
  * any more are cleared in one transaction.
- * Errors: FL_CORRUPT (text names what and where), FL_VERSION, FL_INVALID (not such a filesystem), FL_NO_MEMORY, FL_IO. */
+ * Errors: FL_CORRUPT (text names what and where), FL_VERSION, FL_INVALID (not such a filesystem), FL_NO_MEMORY,
+ * FL_IO. */
 FL_NODISCARD fl_status mfs_mount(struct mfs_media *media, const struct mfs_mount_options *options,
                                  struct mfs **out);
 /* Do what fsync does for all files and clear all flags, unless the filesystem is shut down; end all mappings (their
@@ -179,8 +180,8 @@ enum mfs_map_kind { MFS_MAP_PLAIN = 1, MFS_MAP_NOSYNC = 2 };
  * kept for the engine: mfs_map_owner(). */
 FL_NODISCARD fl_status mfs_map_open(struct mfs *fs, uint64_t ino, uint32_t first, uint32_t blocks,
                                     enum mfs_map_kind kind, void *owner, struct mfs_map **out);
-/* The mapping is gone, or its process is. Rule C10: when the last no-sync mapping of the file goes, its flags are cleared,
- * after what fsync does. FL_IO: the flags stay. */
+/* The mapping is gone, or its process is. Rule C10: when the last no-sync mapping of the file goes, its flags are
+ * cleared, after what fsync does. FL_IO: the flags stay. */
 fl_status mfs_map_close(struct mfs_map *map);
 void *mfs_map_owner(const struct mfs_map *map);
 uint64_t mfs_map_ino(const struct mfs_map *map);
@@ -210,8 +211,8 @@ struct mfs_extent {
     bool shared;    /* rule C8 */
     bool committed; /* as it is here it would survive a power cut now */
 };
-/* The first extent at or behind `block`, from `block` on if it begins before, as far as `shared` and `committed` are the
- * same. FL_END: none. */
+/* The first extent at or behind `block`, from `block` on if it begins before, as far as `shared` and `committed` are
+ * the same. FL_END: none. */
 FL_NODISCARD fl_status mfs_extent_at(struct mfs *fs, uint64_t ino, uint32_t block,
                                      struct mfs_extent *out);
 
