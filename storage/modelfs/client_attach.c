@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 enum {
-    WELCOME_MS = 10000, /* a host that doesn't answer for so long is taken for stopped */
+    WELCOME_MS = 5000, /* a host that doesn't answer for so long is taken for stopped */
     RETRY_MS = 3000,    /* a host that is coming or going has so long */
 };
 
