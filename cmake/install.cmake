@@ -75,7 +75,7 @@ fl_library(faultline faultline "An ordered, durable key-value store in one file"
 fl_library(faultline-client client "A client for faultline-server and other servers that speak RESP"
            base/include client/include)
 
-foreach(program faultline-server faultline-cli faultline-check faultline-bench)
+foreach(program faultline-server faultline-cli faultline-check faultline-bench faultline-modelfs)
     if(TARGET ${program})
         install(TARGETS ${program} DESTINATION ${CMAKE_INSTALL_BINDIR})
     endif()
