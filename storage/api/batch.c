@@ -31,9 +31,11 @@ fl_batch_create(struct fl_store *store, struct fl_batch **out)
 static void
 claim_set(struct fl_batch *batch)
 {
-    atomic_fetch_add_explicit(&batch->store->claimed, batch->data->bytes - batch->claimed,
-                              memory_order_relaxed);
-    batch->claimed = batch->data->bytes;
+    /* Who has blocks claims none. */
+    const size_t bytes = batch->data->run.taken > 0 ? 0 : batch->data->bytes;
+
+    atomic_fetch_add_explicit(&batch->store->claimed, bytes - batch->claimed, memory_order_relaxed);
+    batch->claimed = bytes;
 }
 
 void
@@ -92,8 +94,10 @@ room_check(struct fl_batch *batch, const struct log_record *record)
     if (batch->data->bytes + bytes > batch->store->batch_bytes_max) {
         return FL_FAIL(FL_TOO_LARGE, "a batch of over %zu bytes", batch->store->batch_bytes_max);
     }
-    if (record->kind == LOG_KIND_DELETE) {
-        return FL_OK; /* from the reserve */
+    status = log_run_extend(engine_log(batch->store->engine), &batch->data->run,
+                            batch->data->bytes + bytes);
+    if (status != FL_OK || record->kind == LOG_KIND_DELETE) {
+        return status; /* deletes: from the reserve */
     }
     return engine_room(batch->store->engine, bytes,
                        atomic_load_explicit(&batch->store->claimed, memory_order_relaxed));
@@ -331,6 +335,7 @@ request_fill(struct batch_data *data)
     request->requires_count = data->requires_count;
     request->sync_all = data->sync_all;
     request->owner = data;
+    request->run = &data->run;
     engine_request_measure(request);
     request->claim = HEAP_RESERVE; /* it was promised room, change by change */
 }
@@ -408,6 +413,12 @@ fl_batch_submit(struct fl_batch *batch, uint64_t *ticket)
     if (status != FL_OK) {
         fl_batch_clear(batch);
         return FL_FAIL(status, "an earlier commit failed: nothing more is written");
+    }
+    /* Had while it was filled, but if others were faster when it had to move. */
+    status = log_run_extend(engine_log(store->engine), &data->run, data->bytes);
+    if (status != FL_OK) {
+        fl_batch_clear(batch);
+        return status;
     }
     status = batch_data_get(store, &fresh);
     if (status != FL_OK) {

@@ -151,6 +151,7 @@ batch_data_settle(struct batch_data *data, bool kept)
             blob_release(data, &data->changes[i]);
         }
     }
+    log_run_drop(engine_log(data->store->engine), &data->run);
     atomic_fetch_sub_explicit(&data->store->claimed, data->claimed, memory_order_relaxed);
     data->claimed = 0;
 }

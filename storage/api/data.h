@@ -31,6 +31,7 @@ struct batch_data {
     size_t bytes;     /* encoded, of live changes */
     size_t claimed;   /* submitted: its part of store->claimed */
     bool sync_all;
+    struct log_run run; /* blocks for a frame of `bytes`, if that takes more than one */
     struct engine_request request;
 };
 

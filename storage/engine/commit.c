@@ -195,12 +195,21 @@ struct writing {
     fl_status status;
 };
 
+static bool
+has_run(const struct engine_request *request)
+{
+    return request->run != NULL && request->run->taken > 0;
+}
+
 static void
 write_frame(void *context)
 {
     struct writing *w = context;
     struct log *log = w->engine->log;
 
+    if (has_run(w->group)) {
+        log_run_use(log, LOG_HEAD_MAIN, w->group->run);
+    }
     w->status = log_frame_begin(log, LOG_HEAD_MAIN, w->count, w->bytes, w->claim);
     if (w->status != FL_OK) {
         return;
@@ -317,7 +326,7 @@ group_take(struct engine *engine, struct engine_request **list)
         struct engine_request *r = *list;
 
         if (first != NULL &&
-            (is_conditional(r) || r->spaces || bytes + r->bytes > GROUP_BYTES_MAX)) {
+            (is_conditional(r) || r->spaces || has_run(r) || bytes + r->bytes > GROUP_BYTES_MAX)) {
             break;
         }
         *list = r->next;
@@ -334,7 +343,7 @@ group_take(struct engine *engine, struct engine_request **list)
         tail = &r->next;
         bytes += r->bytes;
         count++;
-        if (r->spaces) {
+        if (r->spaces || has_run(r)) {
             break;
         }
     }
@@ -358,8 +367,8 @@ queue_take(struct engine *engine)
     return oldest;
 }
 
-/* Under commit_lock. Shielded: a key's present record is read for conditions and, once the frame is durable, to publish:
- * that it can't be read must not end what is half done. */
+/* Under commit_lock. Shielded: a key's present record is read for conditions and, once the frame is durable, to
+ * publish: that it can't be read must not end what is half done. */
 static void
 commit_queue(struct engine *engine)
 {

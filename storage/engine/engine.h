@@ -69,9 +69,10 @@ struct engine_request {
     enum fl_condition condition; /* of a request with one change */
     uint64_t condition_lsn;
     enum heap_claim claim;
-    bool deadlines; /* a change has one */
-    bool sync_all;  /* values were written through */
-    bool spaces;    /* the change is a RANGE_DELETE of whole spaces */
+    struct log_run *run; /* blocks for it; NULL: none were needed. Empty once they are used */
+    bool deadlines;      /* a change has one */
+    bool sync_all;       /* values were written through */
+    bool spaces;         /* the change is a RANGE_DELETE of whole spaces */
     fl_status status;
     char error[160];
     _Atomic(bool) done;

@@ -116,7 +116,7 @@ unreadable(void)
                           "short, its file system is full, or the media is failing");
 }
 
-/* What reading the record at `loc` came to, `status`, but FL_IO if some of it can't be read: zeros stood in for that. */
+/* What reading the record at `loc` came to, `status`, but FL_IO if zeros stood in for what can't be read. */
 static fl_status
 record_status(const struct engine *engine, index_loc loc, fl_status status)
 {

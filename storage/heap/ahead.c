@@ -486,6 +486,23 @@ heap_take_picked(struct heap *heap, uint32_t block)
 }
 
 void
+heap_untake(struct heap *heap, uint32_t block, uint32_t count)
+{
+    const uint64_t unit = heap->geometry.block_bytes;
+
+    /* A failure costs space until the block is used again. */
+    (void)!nosync_punch(heap->map, block * unit, count * unit);
+    pthread_mutex_lock(&heap->lock);
+    for (uint32_t b = block; b < block + count; b++) {
+        FL_ASSERT(heap->blocks[b].use == HEAP_USE_TAKEN);
+        heap->blocks[b].use = HEAP_USE_FAULTING;
+    }
+    unpick(heap, block, count);
+    pthread_cond_signal(&heap->ahead_cond);
+    pthread_mutex_unlock(&heap->lock);
+}
+
+void
 heap_unpick(struct heap *heap, uint32_t block, uint32_t count)
 {
     const uint64_t unit = heap->geometry.block_bytes;

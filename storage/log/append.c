@@ -27,6 +27,22 @@ log_header_encode(const struct log *log, uint32_t block, const struct log_segmen
     bytes_put_le32(header->crc, log_header_crc(log, block, header));
 }
 
+/* Blocks of the head's run if it has one of so many, or others. */
+static fl_status
+blocks_take(const struct log *log, struct log_head *head, uint32_t *blocks, enum heap_claim claim,
+            uint32_t *block)
+{
+    struct log_run *run = head->run;
+
+    if (run == NULL || run->taken < *blocks) {
+        return heap_take(log->heap, *blocks, claim, block);
+    }
+    *block = run->block;
+    *blocks = run->taken;
+    memset(run, 0, sizeof(*run));
+    return FL_OK;
+}
+
 /* Take blocks for a new segment and write its header. Debt: a drain of the head's pm, then heap_own_end_nofence(). */
 static fl_status
 segment_begin_nofence(struct log *log, enum log_head_id id, uint32_t blocks, enum heap_claim claim,
@@ -37,19 +53,19 @@ segment_begin_nofence(struct log *log, enum log_head_id id, uint32_t blocks, enu
     uint32_t generation = 0;
     uint64_t nonce = 0;
 
-    const uint64_t bytes = (uint64_t)blocks * log->block_bytes;
-
-    if (atomic_load(&log->lsn_next) > LOG_LSN_END - LOG_HEADS * bytes) {
+    if (atomic_load(&log->lsn_next) >
+        LOG_LSN_END - LOG_HEADS * (uint64_t)blocks * log->block_bytes) {
         return FL_FAIL(FL_NO_SPACE, "the store has used up its LSNs");
     }
     fl_status status = log_nonce_make(&nonce);
 
     if (status == FL_OK) {
-        status = heap_take(log->heap, blocks, claim, &block);
+        status = blocks_take(log, head, &blocks, claim, &block);
     }
     if (status != FL_OK) {
         return status;
     }
+    const uint64_t bytes = (uint64_t)blocks * log->block_bytes;
     const uint64_t base = atomic_fetch_add(&log->lsn_next, bytes);
     const struct heap_entry as = {.state = HEAP_LOG, .head = (uint8_t)id};
 
@@ -211,13 +227,13 @@ log_frame_begin(struct log *log, enum log_head_id id, uint32_t count, size_t byt
     FL_ASSERT(count > 0 && head->frame_bytes == 0);
     fl_status status = frame_reserve(head, frame_bytes);
 
-    if (status == FL_OK && frame_bytes > log_head_room(log, id)) {
-        const uint64_t blocks =
-            (frame_bytes + LOG_HEADER_BYTES + log->block_bytes - 1) / log->block_bytes;
+    if (status == FL_OK && (frame_bytes > log_head_room(log, id) || head->run != NULL)) {
+        const uint64_t blocks = log_frame_blocks(log, frame_bytes);
 
         status = blocks > UINT32_MAX ? FL_FAIL(FL_TOO_LARGE, "a frame of %zu bytes", frame_bytes)
                                      : segment_change(log, id, (uint32_t)blocks, claim);
     }
+    head->run = NULL;
     if (status != FL_OK) {
         return status;
     }

@@ -88,6 +88,20 @@ struct log_head_stats {
 void log_head_stats(const struct log *log, enum log_head_id id, struct log_head_stats *stats);
 struct pm *log_head_pm(struct log *log, enum log_head_id id);
 
+/* Blocks side by side, for a frame that takes more than one. Zero: none. Threads: one at a time. */
+struct log_run {
+    uint32_t block;  /* the first */
+    uint32_t picked; /* blocks that nobody else gets */
+    uint32_t taken;  /* and of them those that exist */
+};
+/* Have blocks for a frame of `bytes` encoded, if they are more than one. What the run had it keeps if it can. Errors:
+ * FL_NO_SPACE (there may be enough blocks, but not side by side), FL_TOO_LARGE, FL_IO. */
+FL_NODISCARD fl_status log_run_extend(struct log *log, struct log_run *run, size_t bytes);
+/* Give back what was not used. */
+void log_run_drop(struct log *log, struct log_run *run);
+/* The head's next frame goes into the run, if that is big enough; then the run is empty. */
+void log_run_use(struct log *log, enum log_head_id id, struct log_run *run);
+
 /* Begin a frame of `count` records, `bytes` encoded in all (batched, if count > 1 or the caller says so). Makes room
  * first, by a segment change if need be. Errors: FL_NO_SPACE, FL_TOO_LARGE, FL_NO_MEMORY, FL_IO: nothing was begun. */
 FL_NODISCARD fl_status log_frame_begin(struct log *log, enum log_head_id id, uint32_t count,

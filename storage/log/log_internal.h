@@ -11,6 +11,7 @@ struct log_head {
     uint32_t block;         /* the open segment's first; 0: none */
     uint32_t prev_block;    /* chain end: where the next segment is linked from; 0: none */
     uint32_t linking_block; /* a segment change is about to write its link; 0: none */
+    struct log_run *run;    /* for the next frame; NULL: none */
     uint64_t pos;           /* next frame, bytes from the segment's start */
     uint8_t *frame;         /* the frame being built */
     size_t frame_cap;
@@ -38,6 +39,8 @@ struct log {
     struct log_head heads[LOG_HEADS];
 };
 
+/* Blocks of a segment for one frame. */
+uint64_t log_frame_blocks(const struct log *log, size_t frame_bytes);
 uint32_t log_header_crc(const struct log *log, uint32_t block,
                         const struct log_header_media *header);
 void log_header_encode(const struct log *log, uint32_t block, const struct log_segment *segment,

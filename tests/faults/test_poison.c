@@ -1,7 +1,7 @@
 /* Goal:   media that can't be read, wherever it is, ends no call and no process: an open refuses with the place,
  *         or serves what it doesn't hit; a salvage serves the rest; a store that is open while a page goes bad
- *         answers each key rightly or with an error, takes new values for the keys that lived there, and if it can't write, says so
- *         and is read-only. No wrong value, ever.
+ *         answers each key rightly or with an error, takes new values for the keys that lived there, and if it
+ *         can't write, says so and is read-only. No wrong value, ever.
  * Method: a small store with every kind of record, in a file on tmpfs, mapped for real and with the SIGBUS handler.
  *         Each page of it in turn is replaced by one of an empty file, so that every access there is a real SIGBUS:
  *         before the open, for salvage and for writing; and under the open store, which is then read, scanned,
