@@ -338,13 +338,14 @@ mfs_host_start(struct mfs_host *host)
 
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    host->thread_runs = true;
     const int error = pthread_create(&host->thread, NULL, loop, host);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error != 0) {
+        host->thread_runs = false;
         errno = error;
         return FL_FAIL_ERRNO(FL_NO_MEMORY, "start the host's thread");
     }
-    host->thread_runs = true;
     return FL_OK;
 }
 

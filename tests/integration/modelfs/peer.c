@@ -307,6 +307,17 @@ peer_signal(const struct peer *peer, int signal_number)
     }
 }
 
+void
+peer_stop(const struct peer *peer)
+{
+    int status;
+
+    peer_signal(peer, SIGSTOP);
+    if (waitpid(peer->pid, &status, WUNTRACED) != peer->pid || !WIFSTOPPED(status)) {
+        die("peer %d doesn't stop", (int)peer->pid);
+    }
+}
+
 bool
 peer_ends(struct peer *peer, unsigned ms, int *status)
 {

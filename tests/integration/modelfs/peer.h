@@ -1,5 +1,5 @@
-/* Another process that uses the model filesystem, driven by a test: it runs this test's own program (fork alone would not
- * do: the library has threads) and does one thing at a time on a device that it attaches to.
+/* Another process that uses the model filesystem, driven by a test: it runs this test's own program (fork alone would
+ * not do: the library has threads) and does one thing at a time on a device that it attaches to.
  */
 #ifndef FL_TESTS_INTEGRATION_MODELFS_PEER_H
 #define FL_TESTS_INTEGRATION_MODELFS_PEER_H
@@ -69,6 +69,8 @@ bool peer_answered(struct peer *peer, unsigned ms, struct peer_answer *answer);
 struct peer_answer peer_do(struct peer *peer, const struct peer_order *order);
 /* The same, and the test aborts unless it is FL_OK. Returns the value. */
 uint64_t peer_ok(struct peer *peer, const struct peer_order *order);
+/* SIGSTOP, and wait until it has: a signal takes a while. */
+void peer_stop(const struct peer *peer);
 void peer_signal(const struct peer *peer, int signal_number);
 /* Whether it ends by itself within `ms`; *status as of waitpid(). */
 bool peer_ends(struct peer *peer, unsigned ms, int *status);

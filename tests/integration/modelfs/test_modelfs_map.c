@@ -1,6 +1,6 @@
 /* Goal:   a program that maps a file of a model device sees what the contract promises, through real loads and
- *         stores: no-sync data survives a power cut by flush and fence alone, what the filesystem takes back is gone, and
- *         an access that can't be served raises SIGBUS instead of going somewhere.
+ *         stores: no-sync data survives a power cut by flush and fence alone, what the filesystem takes back is gone,
+ *         and an access that can't be served raises SIGBUS instead of going somewhere.
  * Method: one process hosts the device and is its client; each rule is acted out, the power is cut, and the device is
  *         opened again. */
 #include "tests/integration/modelfs/peer.h"

@@ -181,8 +181,7 @@ stopped_mapper_holds_up_no_invalidation(void **state)
     for (uint64_t i = 0; i < 4; i++) {
         (void)ask(&fixture->a, PEER_PERSIST, i * BLOCK, i + 1);
     }
-    peer_signal(&fixture->a, SIGSTOP);
-    pause_ms(20);
+    peer_stop(&fixture->a);
     assert_int_equal(ask_promptly(&fixture->b, PEER_READ, 0, 0), 1);
     (void)ask_promptly(&fixture->b, PEER_WRITE, BLOCK, 20);
     (void)ask_promptly(&fixture->b, PEER_PUNCH, 2 * BLOCK, 0);
@@ -210,7 +209,7 @@ mapper_stopped_at_any_moment_holds_up_nobody(void **state)
     for (uint64_t i = 0; i < ROUNDS; i++) {
         const uint64_t off = rng_below(&rng, 16) * BLOCK;
         pause_ms((unsigned)rng_below(&rng, 4));
-        peer_signal(&fixture->a, SIGSTOP);
+        peer_stop(&fixture->a);
         (void)ask_promptly(&fixture->b, PEER_PUNCH, off, 0);
         (void)ask_promptly(&fixture->b, PEER_WRITE, off + 8, i);
         assert_int_equal(ask_promptly(&fixture->b, PEER_READ, off + 8, 0), i);
@@ -308,7 +307,7 @@ killed_host_ends_access_and_another_takes_over(void **state)
         struct peer_order order = at(PEER_STORE, (round + 8) * BLOCK, 1);
         if (round % 2 ==
             1) { /* a host that is stopped before it is killed leaves the store in its fault */
-            peer_signal(&fixture->a, SIGSTOP);
+            peer_stop(&fixture->a);
             peer_ask(&fixture->b, &order);
             pause_ms(20);
         }
@@ -470,7 +469,7 @@ stopped_host_is_busy(void **state)
     struct fixture *fixture = *state;
 
     start_attached(fixture, &fixture->a, FL_MODELFS_HOST | FL_MODELFS_FORMAT);
-    peer_signal(&fixture->a, SIGSTOP);
+    peer_stop(&fixture->a);
     peer_start(&fixture->b, fixture->path);
     const struct peer_order order = {.op = PEER_ATTACH, .value = FL_MODELFS_HOST};
     const struct peer_answer answer = peer_do(&fixture->b, &order);
