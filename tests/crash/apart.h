@@ -1,4 +1,5 @@
-/* Exploring in a child process, so that a bug that ends the process ends only the child. */
+/* Recording and exploring in a child process, so that a bug that ends the process ends only the child, and one that never
+ * ends is ended. */
 #ifndef FL_TESTS_CRASH_APART_H
 #define FL_TESTS_CRASH_APART_H
 
@@ -8,14 +9,34 @@
 enum apart_verdict {
     APART_CLEAN,    /* nothing wrong was found */
     APART_FOUND,    /* a crash state broke a promise, or the recorded run itself did */
-    APART_DIED,     /* a signal */
+    APART_DIED,     /* a signal, or no end in time */
     APART_UNREACHED /* the mutation concerned no event */
 };
 
-/* Explore `trace`, or with NULL a new recording of the workload. With a signal or a time limit (seconds) passed
- * result->why says so. */
-enum apart_verdict apart_explore(const struct explore_config *config,
-                                 const struct workload *workload, const struct trace *trace,
-                                 unsigned seconds, struct explore_result *result);
+struct apart_job {
+    struct explore_config config;
+    const struct workload *workload;     /* NULL: config.user */
+    const struct trace *trace;           /* explore this; NULL: record first */
+    const struct record_options *record; /* NULL: as it is */
+    uint64_t rounds;                     /* so many seeds, from config.seed on; 0 is 1 */
+    uint64_t budget;                     /* recoveries of all rounds together; 0: no limit */
+    unsigned seconds;                    /* of wall time; 0: no limit */
+    bool out_of_time_is_clean;           /* the seconds are a budget, not a limit */
+    const struct explore_place *replay;
+    unsigned replay_count;
+    struct explore_calls calls; /* made in the child */
+    bool loud;                  /* stderr stays */
+};
+
+struct apart_outcome {
+    enum apart_verdict verdict;
+    struct explore_result result; /* counts are those of all rounds; the rest of the last */
+    uint64_t seed;                /* of the last round */
+    uint64_t rounds;
+    uint64_t switches; /* between threads */
+    size_t events;
+};
+
+void apart_run(const struct apart_job *job, struct apart_outcome *outcome);
 
 #endif

@@ -116,17 +116,18 @@ contents_admitted(struct check *check, struct fl_store *store, const struct trac
 {
     char why[2][160] = {"", ""};
 
-    for (unsigned i = 0; i < 2 && mark->may[i] != NULL; i++) {
-        if (contents_match(mark->may[i], store, check->now_ms, just_opened, why[i],
-                           sizeof(why[i]))) {
+    for (uint32_t i = 0; i < mark->may_count; i++) {
+        char *text = why[i > 0];
+
+        if (contents_match(mark->may[i], store, check->now_ms, just_opened, text, sizeof(why[0]))) {
             check->found = mark->may[i];
             return true;
         }
     }
-    return mark->may[1] == NULL
+    return mark->may_count == 1
                ? broken(check, "after \"%s\": %s", mark->text, why[0])
-               : broken(check, "after \"%s\": neither without it (%s) nor with it (%s)", mark->text,
-                        why[0], why[1]);
+               : broken(check, "after \"%s\": not without it (%s), nor with it (%s)%s", mark->text,
+                        why[0], why[1], mark->may_count > 2 ? ", nor with a part of it" : "");
 }
 
 bool
@@ -137,6 +138,7 @@ check_recover(struct check *check, struct image *image, const struct trace_mark 
 
     driver_on(&driver, check, image, wall_ms);
     plant_random_seed(7);
+    image->fault_off = UINT64_MAX;
     const fl_status status = store_open_map(image_open(image), &driver.options, &driver.store);
 
     if (status != FL_OK) {
@@ -257,7 +259,8 @@ check_usable(struct check *check, struct image *image, const struct trace_mark *
              uint64_t wall_ms)
 {
     struct driver driver;
-    struct trace_mark mark = {.may = {check->found, NULL},
+    struct trace_mark mark = {.may = &check->found,
+                              .may_count = 1,
                               .wall_ms = before->wall_ms,
                               .seen_ms = before->seen_ms,
                               .text = "recovery"};
@@ -287,7 +290,7 @@ check_usable(struct check *check, struct image *image, const struct trace_mark *
         (void)broken(check, "in use after recovery: %s", driver.why);
     }
     (void)fl_close(driver.store);
-    mark.may[0] = driver.now;
+    check->found = driver.now;
     mark.text = "emptied";
     return !driver.wrong && check_recover(check, image, &mark, wall_ms, true);
 }

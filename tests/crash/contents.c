@@ -2,7 +2,9 @@
 
 #include <faultline/cursor.h>
 
+#include "tests/crash/hash.h"
 #include "tests/crash/plant.h"
+#include "tests/crash/watch.h"
 #include "tests/lib/die.h"
 
 #include <inttypes.h>
@@ -86,7 +88,7 @@ contents_make(struct mempool *mempool, uint32_t count)
     if (count > CONTENTS_ITEMS_MAX) {
         die("contents: %u items", count);
     }
-    contents->id = ++mempool->ids;
+    contents->hash = 0;
     contents->count = 0;
     return contents;
 }
@@ -95,6 +97,22 @@ const struct contents *
 contents_empty(struct mempool *mempool)
 {
     return contents_make(mempool, 0);
+}
+
+static uint64_t
+item_hash(const struct contents_item *item)
+{
+    const uint64_t key = hash_bytes(item->key, item->key_len);
+    const uint64_t value = hash_bytes(item->value, item->len);
+
+    return hash_mix(hash_mix(key, value), hash_mix(item->deadline_ms, item->space + 1));
+}
+
+static void
+contents_add(struct contents *contents, const struct contents_item *item)
+{
+    contents->items[contents->count++] = *item;
+    contents->hash += item->hash;
 }
 
 static int
@@ -116,17 +134,20 @@ contents_with(struct mempool *mempool, const struct contents *old, const struct 
 
     while (i < old->count &&
            item_compare(&old->items[i], item->space, item->key, item->key_len) < 0) {
-        contents->items[contents->count++] = old->items[i++];
+        contents_add(contents, &old->items[i++]);
     }
     if (item->value != NULL) {
-        contents->items[contents->count++] = *item;
+        struct contents_item copy = *item;
+
+        copy.hash = item_hash(item);
+        contents_add(contents, &copy);
     }
     if (i < old->count &&
         item_compare(&old->items[i], item->space, item->key, item->key_len) == 0) {
         i++;
     }
     while (i < old->count) {
-        contents->items[contents->count++] = old->items[i++];
+        contents_add(contents, &old->items[i++]);
     }
     return contents;
 }
@@ -139,7 +160,7 @@ contents_without_spaces(struct mempool *mempool, const struct contents *old, uin
 
     for (uint32_t i = 0; i < old->count; i++) {
         if (old->items[i].space < first || old->items[i].space > last) {
-            contents->items[contents->count++] = old->items[i];
+            contents_add(contents, &old->items[i]);
         }
     }
     return contents;
@@ -181,6 +202,7 @@ static bool
 view_matches(struct matching *m, const struct contents_item *item, const struct fl_view *view,
              const char *what)
 {
+    watch_load(view->value.ptr, view->value.len);
     if (view->value.len != item->len ||
         (item->len > 0 && memcmp(view->value.ptr, item->value, item->len) != 0)) {
         return differs(m, what, item, "another value than was acknowledged");
@@ -195,6 +217,8 @@ cursor_matches(struct matching *m, struct fl_cursor *cursor, const struct conten
 {
     const struct fl_bytes key = fl_cursor_key(cursor);
     struct fl_view view;
+
+    watch_load(key.ptr, key.len);
 
     if (item_compare(item, item->space, key.ptr, key.len) != 0) {
         char text[96];

@@ -13,11 +13,12 @@ struct contents_item {
     uint32_t len;
     const uint8_t *value; /* in the mempool */
     uint64_t deadline_ms;
+    uint64_t hash; /* of all of it; contents_with() fills it in */
 };
 
 /* Sorted as the store sorts. */
 struct contents {
-    uint32_t id; /* in the order of their making */
+    uint64_t hash; /* of the items: equal contents, equal hashes */
     uint32_t count;
     struct contents_item items[];
 };
@@ -25,7 +26,6 @@ struct contents {
 /* Memory that lives until the end of a case. */
 struct mempool {
     struct mempool_chunk *chunks;
-    uint32_t ids;
 };
 
 struct mempool_point {

@@ -1,10 +1,12 @@
 #include "tests/crash/driver.h"
 
 #include "storage/api/store.h"
+#include "tests/crash/driver_internal.h"
 #include "tests/crash/plant.h"
 #include "tests/lib/die.h"
 #include "tests/lib/rng.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -70,13 +72,24 @@ mark(struct driver *driver, const struct contents *next, const char *format, ...
     char *kept = mempool_take(driver->mempool, strlen(text) + 1);
 
     memcpy(kept, text, strlen(text) + 1);
-    const struct trace_mark m = {
-        .may = {driver->now, driver->maybe != NULL ? driver->maybe : next},
+    const struct contents *other = driver->maybe != NULL ? driver->maybe : next;
+    const struct contents **may = mempool_take(driver->mempool, 2 * sizeof(may[0]));
+
+    may[0] = driver->now;
+    may[1] = other;
+    struct trace_mark m = {
+        .may = may,
+        .may_count = other != NULL && other != driver->now ? 2 : 1,
+        .op = driver->op,
         .wall_ms = driver->wall_ms,
         .seen_ms = driver->seen_ms,
         .text = kept,
     };
 
+    if (driver->among != NULL) {
+        m.may = driver->among->may;
+        m.may_count = driver->among->may_count;
+    }
     trace_mark(driver->trace, &m);
 }
 
@@ -98,7 +111,7 @@ comes_back(const struct driver *driver, uint64_t now_ms)
 static void
 look(struct driver *driver)
 {
-    if (driver->wrong || driver->store == NULL || driver->maybe != NULL) {
+    if (driver->wrong || driver->store == NULL || driver->maybe != NULL || driver->among != NULL) {
         return;
     }
     const unsigned long paused = plant_allocation_pause();
@@ -113,6 +126,20 @@ look(struct driver *driver)
     }
     driver->seen_ms = now_ms > driver->seen_ms ? now_ms : driver->seen_ms;
     plant_allocation_resume(paused);
+}
+
+/* Every byte that has changed was told to the recorder. */
+static void
+seen_by_hooks(struct driver *driver)
+{
+    const uint64_t off = watch_check();
+
+    if (off != UINT64_MAX && !driver->wrong) {
+        driver->wrong = true;
+        (void)snprintf(driver->why, sizeof(driver->why),
+                       "the byte at %" PRIu64 " has changed, and the recorder has not seen how",
+                       off);
+    }
 }
 
 static void
@@ -133,9 +160,34 @@ done(struct driver *driver, const char *what, fl_status status, const struct con
     } else if (status == FL_IO && driver->maybe == NULL) {
         driver->maybe = next; /* unknown until the next open; nothing is written after it */
     }
+    seen_by_hooks(driver);
     mark(driver, NULL, "%u %s: %s", driver->op, what, fl_status_name(status));
     look(driver);
     mark(driver, NULL, "%u %s read", driver->op, what);
+}
+
+void
+driver_wrong(struct driver *driver, const char *format, ...)
+{
+    va_list args;
+
+    if (driver->wrong) {
+        return;
+    }
+    va_start(args, format);
+    (void)vsnprintf(driver->why, sizeof(driver->why), format, args);
+    va_end(args);
+    driver->wrong = true;
+}
+
+/* Is the next operation to be left out? A case is made smaller that way. */
+static bool
+passed_over(struct driver *driver)
+{
+    const unsigned step = driver->steps++;
+
+    return driver->store == NULL || (driver->left_out != NULL && step < DRIVER_STEPS_MAX &&
+                                     (driver->left_out[step / 64] >> step % 64 & 1) != 0);
 }
 
 /* ---- open and close ---- */
@@ -215,7 +267,7 @@ void
 driver_put_deadline(struct driver *driver, uint8_t space, const char *key, uint32_t len,
                     uint64_t deadline_ms)
 {
-    if (driver->store == NULL) {
+    if (passed_over(driver)) {
         return;
     }
     struct contents_item item = item_make(driver, space, key, len, true);
@@ -240,7 +292,7 @@ driver_put(struct driver *driver, uint8_t space, const char *key, uint32_t len)
 void
 driver_delete(struct driver *driver, uint8_t space, const char *key)
 {
-    if (driver->store == NULL) {
+    if (passed_over(driver)) {
         return;
     }
     const struct contents_item item = item_make(driver, space, key, 0, false);
@@ -253,7 +305,7 @@ driver_delete(struct driver *driver, uint8_t space, const char *key)
 void
 driver_delete_spaces(struct driver *driver, uint8_t first, uint8_t last)
 {
-    if (driver->store == NULL) {
+    if (passed_over(driver)) {
         return;
     }
     const struct contents *next =
@@ -266,7 +318,7 @@ driver_delete_spaces(struct driver *driver, uint8_t first, uint8_t last)
 void
 driver_maintain(struct driver *driver, unsigned count)
 {
-    if (driver->store == NULL) {
+    if (passed_over(driver)) {
         return;
     }
     for (unsigned i = 0; i < (count == 0 ? MAINTAIN_MAX : count); i++) {
@@ -287,6 +339,9 @@ driver_maintain(struct driver *driver, unsigned count)
 void
 driver_clock(struct driver *driver, uint64_t wall_ms)
 {
+    if (passed_over(driver)) {
+        return;
+    }
     driver->wall_ms = wall_ms;
     mark(driver, NULL, "the clock moves");
     look(driver);
@@ -330,7 +385,7 @@ batch_change(struct driver *driver, struct fl_batch *batch, const char *text, ui
 void
 driver_batch(struct driver *driver, uint32_t len, const char *const *changes, unsigned count)
 {
-    if (driver->store == NULL) {
+    if (passed_over(driver)) {
         return;
     }
     const struct contents *next = driver->now;
@@ -347,5 +402,55 @@ driver_batch(struct driver *driver, uint32_t len, const char *const *changes, un
     }
     done(driver, "batch", status, next);
     driver->op++; /* its values were made under the next number */
+    fl_batch_destroy(batch);
+}
+
+static void
+tick_read(struct driver *driver, struct fl_batch *batch, const char *key,
+          const struct contents *next)
+{
+    const struct contents_item *item = contents_find(next, 0, key, strlen(key));
+    struct fl_view view;
+    const fl_status status = fl_batch_get_view(batch, fl_key_in(0, key, strlen(key)), &view);
+
+    if (status != (item != NULL ? FL_OK : FL_NOT_FOUND) ||
+        (item != NULL &&
+         (view.value.len != item->len || memcmp(view.value.ptr, item->value, item->len) != 0))) {
+        driver_wrong(driver, "a read of %s through a batch: %s", key, fl_status_name(status));
+    }
+    if (status == FL_OK) {
+        fl_view_release(&view);
+    }
+}
+
+void
+driver_tick(struct driver *driver, uint32_t len, const char *const *commands, unsigned count)
+{
+    if (passed_over(driver)) {
+        return;
+    }
+    const struct contents *next = driver->now;
+    struct fl_batch *batch = NULL;
+    uint64_t ticket = 0;
+    fl_status status = fl_batch_create(driver->store, &batch);
+
+    begin(driver, "commands executed", NULL);
+    for (unsigned i = 0; i < count && status == FL_OK; i++) {
+        if (commands[i][0] == '?') {
+            tick_read(driver, batch, commands[i] + 1, next);
+            continue;
+        }
+        status = batch_change(driver, batch, commands[i], len, &next);
+        status = status == FL_NOT_FOUND ? FL_OK : status; /* that is an answer, too */
+    }
+    if (status == FL_OK) {
+        mark(driver, next, "%u tick submitted", driver->op);
+        status = fl_batch_submit(batch, &ticket);
+    }
+    if (status == FL_OK && ticket > 0) {
+        status = fl_wait(driver->store, ticket);
+    }
+    done(driver, "replies queued", status, next);
+    driver->op++;
     fl_batch_destroy(batch);
 }

@@ -9,6 +9,7 @@
 
 #include <faultline/batch.h>
 
+enum { DRIVER_STEPS_MAX = 512 };
 enum { DRIVER_LEASE_MS = 1000 }; /* the clock's lease, however often a crash leaves one behind */
 
 struct driver {
@@ -18,9 +19,10 @@ struct driver {
     struct nosync_map *(*open_map)(void *context);
     void *open_context;
     struct mempool *mempool;
-    struct trace *trace;          /* NULL: not told */
-    const struct contents *now;   /* what is there */
-    const struct contents *maybe; /* after FL_IO: or this */
+    struct trace *trace;            /* NULL: not told */
+    const struct contents *now;     /* what is there */
+    const struct contents *maybe;   /* after FL_IO: or this */
+    const struct trace_mark *among; /* while it opens: what is there is one of these; NULL: `now` */
     uint64_t wall_ms;
     uint64_t seen_ms;
     unsigned op;
@@ -33,6 +35,9 @@ struct driver {
     /* How far it got, over all opens. */
     unsigned no_space;
     uint64_t copied_bytes, freed_blocks, segment_changes, expired;
+    uint64_t switches;        /* between threads */
+    const uint64_t *left_out; /* operations not to be made, a bit each; NULL: none */
+    unsigned steps;           /* operations asked for, made or not */
 };
 
 struct driver_geometry {
@@ -64,6 +69,10 @@ void driver_delete_spaces(struct driver *driver, uint8_t first, uint8_t last);
 /* Up to `count` steps of background work, until there is none; all of them if count is 0. */
 void driver_maintain(struct driver *driver, unsigned count);
 void driver_clock(struct driver *driver, uint64_t wall_ms);
+
+/* The same as a server does it: "?key" reads through the batch, which must show what it would come to; it is submitted,
+ * waited for, and then answered. */
+void driver_tick(struct driver *driver, uint32_t len, const char *const *commands, unsigned count);
 
 /* A batch: "+key" puts `len` bytes, "-key" deletes, "a>b" renames. Space 0. */
 void driver_batch(struct driver *driver, uint32_t len, const char *const *changes, unsigned count);

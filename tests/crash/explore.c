@@ -1,89 +1,92 @@
 #include "tests/crash/explore.h"
 
-#include "tests/crash/plant.h"
+#include "tests/crash/explore_internal.h"
+#include "tests/crash/hash.h"
+#include "tests/crash/memo.h"
+#include "tests/crash/user.h"
 #include "tests/lib/die.h"
-#include "tests/lib/rng.h"
 
-#include <inttypes.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
-struct explorer {
-    const struct explore_config *config;
-    struct explore_result *result;
-    const struct explore_place *replay;
-    unsigned replay_count;
-    struct explore_place place[EXPLORE_DEPTH_MAX];
-    unsigned depth;
-    struct mempool mempool;
-    struct check check;
-    uint64_t *seen; /* hashes of images with what was promised; open addressing, 0 free */
-    size_t seen_count, seen_cap;
-};
+enum { PROGRESS_EVERY = 512, CLOCK_EVERY = 64 };
 
-/* One level: a trace and the file that it began on. */
-struct level {
-    struct explorer *x;
-    const struct trace *trace;
-    struct model model;
-    struct image image;
-    const struct trace_mark *mark;
-    uint32_t *picks;
-    uint32_t picks_cap;
-    size_t from; /* points before it are left out */
-};
+void
+explore_counts_add(struct explore_counts *sum, const struct explore_counts *counts)
+{
+    sum->states += counts->states;
+    sum->states_sampled += counts->states_sampled;
+    sum->states_within += counts->states_within;
+    sum->images += counts->images;
+    sum->recoveries += counts->recoveries;
+    sum->usable += counts->usable;
+    sum->again += counts->again;
+    sum->points += counts->points;
+    sum->points_truncated += counts->points_truncated;
+    sum->points_known += counts->points_known;
+    sum->coarse += counts->coarse;
+}
 
 /* ---- where we are ---- */
 
-static const struct explorer *exploring; /* for the signal handler */
+static struct explorer *exploring; /* for the signal handler */
+static struct explore_result *shared_result;
 
-/* The signal handler calls it too. The process ends there in any case: a place told in most cases is worth a
- * deadlock in a few. */
-static void
-place_text(const struct explorer *x, char *text, size_t size)
+void
+explore_share_place(struct explore_result *shared)
 {
-    size_t used = 0;
+    shared_result = shared;
+}
 
-    for (unsigned i = 0; i <= x->depth && used < size; i++) {
-        /* NOLINTNEXTLINE(bugprone-signal-handler) */
-        const int n = snprintf(text + used, size - used, "%s%zu:%" PRIu64, i == 0 ? "" : "/",
-                               x->place[i].point, x->place[i].state);
+static void
+places_note(struct explorer *x)
+{
+    for (unsigned depth = 0; depth <= x->depth; depth++) {
+        const struct level *level = x->levels[depth];
+        const struct state *state = &level->state;
+        struct explore_place *place = &x->result->place[depth];
 
-        used += n > 0 ? (size_t)n : 0;
+        place->point = level->media.at;
+        place->policy = level->policy;
+        place->salt = level->salt;
+        place->lost_count = 0;
+        place->path_len = state->depth < state->path_len ? state->depth : state->path_len;
+        memcpy(place->path, state->choices, place->path_len);
     }
+    x->result->depth = x->depth + 1;
 }
 
-static void
-replay_text(const struct explorer *x, char *text, size_t size)
-{
-    char place[120];
-
-    place_text(x, place, sizeof(place));
-    (void)snprintf(text, size, "%s --seed %" PRIu64 " --states %" PRIu64 " --at %s",
-                   x->config->name, x->config->seed, x->config->states_max, place);
-}
-
+/* The process ends here in any case. Where it was is worth telling, even from a handler. */
 static void
 caught(int number)
 {
-    char place[160] = "?";
-    char text[300];
-
-    if (exploring != NULL) {
-        replay_text(exploring, place, sizeof(place));
-    }
-    const int n = snprintf(text, sizeof(text), "signal %d; replay: %s\n", number, place);
-
-    if (write(STDERR_FILENO, text, n > 0 ? (size_t)n : 0) < 0) {
-        _exit(4);
+    if (exploring != NULL && shared_result != NULL) {
+        places_note(exploring);
+        *shared_result = *exploring->result;
+        shared_result->failed = true;
+        /* NOLINTNEXTLINE(bugprone-signal-handler) */
+        (void)snprintf(shared_result->why, sizeof(shared_result->why),
+                       number == SIGALRM ? "no end is seen" : "the store died of signal %d",
+                       number);
     }
     (void)signal(number, SIG_DFL);
     (void)raise(number);
+}
+
+void
+explore_catch_signals(void)
+{
+    static const int numbers[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGALRM};
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        (void)signal(numbers[i], caught);
+    }
 }
 
 void
@@ -96,284 +99,53 @@ explore_settle_process(void)
     (void)prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 }
 
-void
-explore_catch_signals(void)
+static void
+tell_failure(struct explorer *x, struct level *level)
 {
-    static const int numbers[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGALRM};
+    struct state_lost *lost = calloc(level->media.active_count + 1, sizeof(*lost));
+    struct explore_failure failure = {
+        .result = x->result, .trace = level->trace, .media = &level->media, .mark = level->mark};
 
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-        (void)signal(numbers[i], caught);
+    if (lost == NULL) {
+        die("explore: no memory");
     }
+    state_freeze(&level->state, &level->frozen, STATE_ALL, 0);
+    failure.lost = lost;
+    failure.lost_count = state_lost_list(&level->state, lost, level->media.active_count);
+    failure.bytes = level->frozen.bytes;
+    failure.exists = level->frozen.exists;
+    failure.size_bytes = level->frozen.size_bytes;
+    x->calls->failure(x->calls->context, &failure);
+    free(lost);
 }
 
-static bool
-violation(struct explorer *x, const struct level *level, const char *why)
+bool
+explore_violation(struct explorer *x, struct level *level, const char *why)
 {
     char event[160];
 
-    trace_event_text(level->trace, level->model.at, event, sizeof(event));
+    trace_event_text(level->trace, level->media.at, event, sizeof(event));
     x->result->failed = true;
     (void)snprintf(x->result->why, sizeof(x->result->why), "%s [before %s]", why, event);
-    replay_text(x, x->result->replay, sizeof(x->result->replay));
+    places_note(x);
+    if (x->calls->failure != NULL) {
+        tell_failure(x, level);
+    }
     return false;
-}
-
-/* ---- seen before ---- */
-
-static bool
-seen_insert(uint64_t *seen, size_t cap, uint64_t hash)
-{
-    size_t i = (size_t)hash & (cap - 1);
-
-    while (seen[i] != 0 && seen[i] != hash) {
-        i = (i + 1) & (cap - 1);
-    }
-    if (seen[i] == hash) {
-        return false;
-    }
-    seen[i] = hash;
-    return true;
-}
-
-/* False: an image like this was judged by the same promises before. */
-static bool
-is_new(struct explorer *x, uint64_t hash)
-{
-    if (2 * (x->seen_count + 1) > x->seen_cap) {
-        const size_t cap = x->seen_cap == 0 ? 4096 : x->seen_cap * 2;
-        uint64_t *seen = calloc(cap, sizeof(*seen));
-
-        if (seen == NULL) {
-            die("explore: no memory");
-        }
-        for (size_t i = 0; i < x->seen_cap; i++) {
-            if (x->seen[i] != 0) {
-                (void)seen_insert(seen, cap, x->seen[i]);
-            }
-        }
-        free(x->seen);
-        x->seen = seen;
-        x->seen_cap = cap;
-    }
-    const bool fresh = seen_insert(x->seen, x->seen_cap, hash | 1);
-
-    x->seen_count += fresh;
-    return fresh;
 }
 
 static uint64_t
 mark_hash(const struct trace_mark *mark)
 {
-    uint64_t hash =
-        model_mix(mark->may[0]->id, mark->may[1] != NULL ? (uint64_t)mark->may[1]->id : 0);
+    uint64_t hash = hash_mix(mark->wall_ms, mark->seen_ms);
 
-    hash = model_mix(hash, mark->wall_ms);
-    return model_mix(hash, mark->seen_ms);
-}
-
-/* ---- choices ---- */
-
-/* All or nothing; one line alone or left out; the first lines or the last. */
-static uint64_t
-structured_count(const struct model *model)
-{
-    return 2 + 2 * (uint64_t)model->lines + (model->lines > 1 ? 2 * (model->lines - 1) : 0);
-}
-
-/* How many states the point has here; *sampled: not all of them. */
-static uint64_t
-states_count(const struct level *level, bool *sampled)
-{
-    const uint64_t max =
-        level->x->depth == 0 ? level->x->config->states_max : level->x->config->states_max / 4 + 1;
-
-    *sampled = level->model.states > max;
-    if (!*sampled) {
-        return level->model.states;
+    for (uint32_t i = 0; i < mark->may_count; i++) {
+        hash += hash_mix(mark->may[i]->hash, i > 0);
     }
-    return structured_count(&level->model) + max;
-}
-
-static void
-picks_all(struct level *level, bool max)
-{
-    for (uint32_t i = 0; i < level->model.items_count; i++) {
-        level->picks[i] = max ? level->model.items[i].choices - 1 : 0;
-    }
-}
-
-/* The lines from `first` up to `end` are there and the others aren't, or the other way round. */
-static void
-picks_lines(struct level *level, uint64_t first, uint64_t end, bool there)
-{
-    uint64_t line = 0;
-
-    for (uint32_t i = 0; i < level->model.items_count; i++) {
-        const struct model_item *item = &level->model.items[i];
-
-        line += i > 0 && item->line != level->model.items[i - 1].line;
-        level->picks[i] = (line >= first && line < end) == there ? item->choices - 1 : 0;
-    }
-}
-
-static void
-picks_random(struct level *level, uint64_t n)
-{
-    static const unsigned in_16[] = {8, 2, 14, 0};
-    const uint64_t seed = model_mix(level->x->config->seed, level->model.at);
-    struct rng rng = {model_mix(seed, n)};
-    const unsigned density = in_16[n % 4];
-    bool line_in = false;
-
-    for (uint32_t i = 0; i < level->model.items_count; i++) {
-        const struct model_item *item = &level->model.items[i];
-
-        if (i == 0 || item->line != level->model.items[i - 1].line) {
-            line_in = rng_below(&rng, 2) == 0;
-        }
-        const bool in = density == 0 ? line_in : rng_below(&rng, 16) < density;
-
-        level->picks[i] = in ? 1 + (uint32_t)rng_below(&rng, item->choices - 1) : 0;
-    }
-}
-
-/* The n-th of the point's states. */
-static void
-picks_make(struct level *level, uint64_t n, bool sampled)
-{
-    const struct model *model = &level->model;
-
-    if (!sampled) {
-        for (uint32_t i = 0; i < model->items_count; i++) {
-            level->picks[i] = (uint32_t)(n % model->items[i].choices);
-            n /= model->items[i].choices;
-        }
-        return;
-    }
-    if (n < 2) {
-        picks_all(level, n == 1);
-        return;
-    }
-    n -= 2;
-    if (n < 2 * (uint64_t)model->lines) {
-        picks_lines(level, n / 2, n / 2 + 1, n % 2 == 0);
-        return;
-    }
-    n -= 2 * (uint64_t)model->lines;
-    const uint64_t by_line = model->lines > 1 ? 2 * (model->lines - 1) : 0;
-
-    if (n < by_line) {
-        picks_lines(level, 0, 1 + n / 2, n % 2 == 0);
-    } else {
-        picks_random(level, n - by_line);
-    }
+    return hash_mix(hash_mix(hash, mark->may_count), hash_mix(mark->acknowledged, mark->begun));
 }
 
 /* ---- a state ---- */
-
-static bool level_explore(struct explorer *x, const struct trace *trace, const uint8_t *bytes,
-                          const uint8_t *exists, uint64_t size_bytes);
-
-static struct nosync_map *
-open_image(void *context)
-{
-    return image_open(context);
-}
-
-/* Go on after recovery, differently from one state to another. */
-static void
-go_on(struct driver *driver, uint64_t hash)
-{
-    static const char *const changes[] = {"+g1", "+g2", "+a"};
-
-    if (hash & 1) {
-        driver_put(driver, 0, "g0", 8);
-    } else {
-        driver_put(driver, 0, "g0", 700);
-    }
-    driver_maintain(driver, hash & 2 ? 1 : 4);
-    driver_batch(driver, 10, changes, 3);
-    driver_delete(driver, 0, hash & 4 ? "a" : "g1");
-    if (hash & 8) {
-        driver_put(driver, 0, "b", 480);
-        driver_put(driver, 0, "b", 470);
-    }
-    if (hash & 16) {
-        driver_maintain(driver, 0);
-    }
-    if (hash & 32) {
-        driver_close(driver);
-        (void)driver_open(driver);
-    }
-    driver_put(driver, 0, "g0", 12);
-    driver_close(driver);
-}
-
-/* Record recovery from this image and work after it, and explore that. */
-static bool
-again(struct explorer *x, struct level *level, const struct trace_mark *mark, uint64_t wall_ms,
-      uint64_t hash)
-{
-    const struct image *from = &level->image;
-    const size_t bytes = (size_t)from->size_bytes_max;
-    uint8_t *start = malloc(bytes + bytes / IMAGE_PAGE);
-    struct trace trace = {.site = plant_site};
-    struct driver driver;
-    struct image image;
-    bool good = true;
-
-    if (start == NULL) {
-        die("explore: no memory");
-    }
-    memcpy(start, from->bytes, bytes);
-    memcpy(start + bytes, from->exists, bytes / IMAGE_PAGE);
-    const uint64_t size_bytes = from->size_bytes;
-
-    image_init(&image, from->mode, from->size_bytes_max);
-    image_load(&image, start, start + bytes, size_bytes);
-    image.recorder = trace_record;
-    image.recorder_context = &trace;
-    driver_init(&driver, &x->check.geometry, &x->mempool, &trace);
-    driver_raise(&driver); /* a raise cut short is gone on with, or one is new */
-    driver.open_map = open_image;
-    driver.open_context = &image;
-    driver.wall_ms = wall_ms > mark->wall_ms ? wall_ms : mark->wall_ms;
-    driver.seen_ms = mark->seen_ms;
-    driver.op = (x->depth + 1) * 1000;
-    driver.now = mark->may[0];
-    driver.maybe = mark->may[1];
-    if (driver_open(&driver) == FL_OK) {
-        driver.now = x->check.found;
-        driver.maybe = NULL;
-        go_on(&driver, hash);
-    }
-    if (driver.wrong) {
-        char why[400];
-
-        (void)snprintf(why, sizeof(why), "going on after recovery: %s", driver.why);
-        good = violation(x, level, why);
-    } else {
-        x->result->again++;
-        x->depth++;
-        good = level_explore(x, &trace, start, start + bytes, size_bytes);
-        x->depth--;
-    }
-    if (driver.store != NULL) {
-        driver_close(&driver);
-    }
-    image_deinit(&image);
-    trace_deinit(&trace);
-    free(start);
-    return good;
-}
-
-static bool
-at_replay(const struct explorer *x, size_t point, uint64_t state, bool any_state)
-{
-    return x->replay_count == 0 || x->depth >= x->replay_count ||
-           (x->replay[x->depth].point == point &&
-            (any_state || x->replay[x->depth].state == state));
-}
 
 static bool
 selected(uint64_t hash, uint64_t every)
@@ -381,106 +153,263 @@ selected(uint64_t hash, uint64_t every)
     return every != 0 && (hash >> 20) % every == 0;
 }
 
-static void
-image_make(struct level *level)
+static struct watch
+watch_of(struct image *image, const struct watch_ops *ops, void *context)
 {
-    image_reset(&level->image, level->model.base, level->model.exists, level->model.size_bytes);
-    (void)model_apply(&level->model, level->picks, &level->image);
+    return (struct watch){image->bytes, image->size_bytes_max, NULL, ops, context};
+}
+
+static void
+frozen_reset(struct level *level)
+{
+    state_freeze(&level->state, &level->frozen, STATE_RANDOM, level->salt_rest);
 }
 
 static bool
-state_judge(struct explorer *x, struct level *level, uint64_t hash)
+recover(struct explorer *x, struct level *level, struct image *image)
 {
-    const struct trace_mark *mark = level->mark;
+    return x->config->user != NULL
+               ? user_check(x->config->user, image, level->mark, x->check.why, sizeof(x->check.why))
+               : check_recover(&x->check, image, level->mark, level->wall_ms, false);
+}
+
+/* The whole image is looked at, and used. */
+static bool
+judge_whole(struct explorer *x, struct level *level)
+{
+    struct check *check = &x->check;
+
+    x->result->counts.usable++;
+    if (x->config->user != NULL) { /* recovering twice is no different from recovering once */
+        return recover(x, level, &level->frozen) && recover(x, level, &level->frozen);
+    }
+    return check_read_only(check, &level->frozen, level->mark) &&
+           check_recover(check, &level->frozen, level->mark, level->wall_ms, true) &&
+           check_usable(check, &level->frozen, level->mark, level->wall_ms);
+}
+
+static bool
+judge_more(struct explorer *x, struct level *level, uint64_t hash)
+{
+    const struct explore_config *config = x->config;
     const bool replaying = x->replay_count > 0;
-    const bool full = replaying || selected(hash, x->config->usable_every);
-    /* Every other time the clock has been set back. */
-    const uint64_t wall_ms = hash & 64 ? mark->wall_ms : 1000;
-    const bool deeper =
-        x->depth < x->config->depth_max &&
-        (replaying ? x->depth + 1 < x->replay_count : selected(hash >> 3, x->config->again_every));
+    const bool whole = replaying || selected(hash, config->usable_every);
+    const bool deeper = x->depth < config->depth_max &&
+                        (replaying ? x->depth + 1 < x->replay_count
+                                   : selected(hash_mix(hash, 3), config->again_every));
+    const struct contents *found = x->check.found;
 
-    if (full && !check_read_only(&x->check, &level->image, mark)) {
-        return violation(x, level, x->check.why);
+    if (!whole && !deeper) {
+        return true;
     }
-    if (!check_recover(&x->check, &level->image, mark, wall_ms, full || (hash >> 40) % 64 == 0)) {
-        return violation(x, level, x->check.why);
-    }
-    if (full) {
-        x->result->usable++;
-        const struct contents *found = x->check.found;
+    level->salt_rest = hash;
+    frozen_reset(level);
+    if (whole) {
+        const struct watch before =
+            watch_set(watch_of(&level->frozen, &image_watch, &level->frozen));
+        const bool good = judge_whole(x, level);
 
-        if (!check_usable(&x->check, &level->image, mark, wall_ms)) {
-            return violation(x, level, x->check.why);
+        (void)watch_set(before);
+        if (!good) {
+            return explore_violation(x, level, x->check.why);
         }
         x->check.found = found;
+        frozen_reset(level);
     }
-    if (!deeper) {
-        return true;
-    }
-    image_make(level);
-    return again(x, level, mark, wall_ms, hash);
+    return !deeper || explore_again(x, level, hash);
 }
 
 static bool
-state_explore(struct explorer *x, struct level *level, uint64_t n, bool sampled)
+over_budget(const struct explore_config *config, const struct explore_counts *counts)
 {
-    x->result->states++;
-    x->result->states_sampled += sampled;
-    x->result->states_within += x->depth > 0;
-    x->place[x->depth].state = n;
-    picks_make(level, n, sampled);
-    image_reset(&level->image, level->model.base, level->model.exists, level->model.size_bytes);
-    const uint64_t hash =
-        model_mix(model_apply(&level->model, level->picks, &level->image), mark_hash(level->mark));
+    struct timespec now;
 
-    if (x->replay_count == 0 && !is_new(x, hash)) {
+    if (config->budget > 0 && counts->recoveries >= config->budget) {
         return true;
     }
-    x->result->images++;
+    if (config->deadline <= 0 || counts->recoveries % CLOCK_EVERY != 0) {
+        return false;
+    }
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9 >= config->deadline;
+}
+
+static uint64_t
+path_hash(const struct state *state)
+{
+    uint64_t hash = hash_mix(state->policy, state->salt);
+
+    for (uint32_t i = 0; i < state->depth && i < state->path_len; i++) {
+        hash = hash_mix(hash, state->choices[i] + 1);
+    }
+    return hash;
+}
+
+static void
+state_count(struct explorer *x, struct level *level, double covers)
+{
+    struct explore_counts *counts = &x->result->counts;
+
+    counts->states++;
+    counts->states_within += x->depth > 0;
+    counts->recoveries++;
+    counts->images += covers;
+    level->states++;
+    level->images += covers;
+}
+
+/* Recover from the state that the policy, or the path, leads to. */
+static bool
+state_run(struct explorer *x, struct level *level, enum state_policy policy, uint64_t salt)
+{
+    struct explore_counts *counts = &x->result->counts;
+    struct state *state = &level->state;
     const struct mempool_point kept = mempool_save(&x->mempool);
-    const bool good = state_judge(x, level, model_mix(hash, x->config->seed));
 
+    level->policy = policy;
+    level->salt = salt;
+    state->policy = policy;
+    state->salt = salt;
+    state->image = &level->image;
+    image_reset(&level->image, level->media.base, level->media.exists, level->media.size_bytes);
+    state_begin(state);
+    const struct watch before = watch_set(watch_of(&level->image, &state_watch, state));
+    bool good = recover(x, level, &level->image);
+
+    (void)watch_set(before);
+    const uint64_t hash = hash_mix(level->signature, path_hash(state));
+
+    state_count(x, level, policy == STATE_PATH ? state_covers(state) : 1);
+    good = good ? judge_more(x, level, hash) : explore_violation(x, level, x->check.why);
+    state_end(state);
     mempool_restore(&x->mempool, kept);
-    return good;
+    if (x->calls->progress != NULL && counts->recoveries % PROGRESS_EVERY == 0) {
+        x->calls->progress(x->calls->context, counts);
+    }
+    x->result->stopped |= over_budget(x->config, counts);
+    return good && !x->result->stopped;
 }
 
-/* ---- a level ---- */
+/* ---- a moment ---- */
 
+/* All or nothing; one line alone or left out; the first lines or the last; and chance. */
 static bool
-point_explore(struct explorer *x, struct level *level)
+point_sample(struct explorer *x, struct level *level, uint64_t max)
 {
-    bool sampled = false;
+    static const enum state_policy by_line[] = {STATE_LINE_ALONE, STATE_LINE_MISSING,
+                                                STATE_LINES_FIRST, STATE_LINES_LAST};
+    const uint64_t lines = level->media.active_count;
+    const uint64_t step = 1 + 4 * lines / (max + 1); /* of many lines only some */
 
-    model_list(&level->model);
-    if (level->model.items_count > level->picks_cap) {
-        level->picks_cap = level->model.items_count * 2;
-        free(level->picks);
-        level->picks = calloc(level->picks_cap, sizeof(level->picks[0]));
-        if (level->picks == NULL) {
-            die("explore: no memory");
+    if (!state_run(x, level, STATE_ALL, 0) || !state_run(x, level, STATE_NONE, 0)) {
+        return false;
+    }
+    for (uint64_t line = 0; line < lines; line += step) {
+        for (unsigned i = 0; i < sizeof(by_line) / sizeof(by_line[0]); i++) {
+            if (!state_run(x, level, by_line[i], line)) {
+                return false;
+            }
         }
     }
-    const uint64_t count = states_count(level, &sampled);
+    for (uint64_t i = 0; i < max; i++) {
+        const uint64_t salt = hash_mix(level->signature, x->config->seed) & ~UINT64_C(3);
 
-    x->place[x->depth].point = level->model.at;
-    if (!at_replay(x, level->model.at, 0, true)) {
-        return true;
-    }
-    x->result->points++;
-    x->result->points_truncated += sampled;
-    image_load(&level->image, level->model.base, level->model.exists, level->model.size_bytes);
-    for (uint64_t n = 0; n < count; n++) {
-        if (x->config->budget > 0 && x->result->states >= x->config->budget) {
-            x->result->stopped = true;
-            return false;
-        }
-        if (at_replay(x, level->model.at, n, false) && !state_explore(x, level, n, sampled)) {
+        if (!state_run(x, level, STATE_RANDOM, salt + 4 * i + i % 4)) {
             return false;
         }
     }
     return true;
 }
+
+static uint64_t
+states_max(const struct explorer *x)
+{
+    return x->depth == 0 ? x->config->states_max : x->config->states_max / 4 + 1;
+}
+
+static bool
+point_states(struct explorer *x, struct level *level)
+{
+    const uint64_t max = states_max(x);
+    uint64_t n = 0;
+
+    if (x->config->style == EXPLORE_KILLS) {
+        return state_run(x, level, STATE_ALL, 0);
+    }
+    level->state.path_len = 0;
+    do {
+        if (!state_run(x, level, STATE_PATH, 0)) {
+            return false;
+        }
+        if (!state_path_next(&level->state)) {
+            return true;
+        }
+    } while (++n < max && !level->state.too_deep);
+    level->state.too_deep = false;
+    x->result->counts.points_truncated++;
+    const bool good = point_sample(x, level, max / 2);
+
+    x->result->counts.states_sampled += level->states;
+    return good;
+}
+
+static bool
+point_replay(struct explorer *x, struct level *level)
+{
+    const struct explore_place *place = &x->replay[x->depth];
+    struct state *state = &level->state;
+
+    if (place->point != level->media.at) {
+        return true;
+    }
+    state->path_len = place->path_len;
+    memcpy(state->choices, place->path, place->path_len);
+    state->lost = place->lost;
+    state->lost_count = place->lost_count;
+    return state_run(x, level, place->policy, place->salt);
+}
+
+static bool
+point_explore(struct explorer *x, struct level *level)
+{
+    const uint64_t listed = media_list(&level->media);
+    struct explore_counts *counts = &x->result->counts;
+    struct explore_counts known;
+    const uint64_t truncated = counts->points_truncated;
+
+    /* Every other time the clock has been set back. */
+    level->signature = hash_mix(listed, mark_hash(level->mark));
+    level->wall_ms = level->signature & 64 ? level->mark->wall_ms : 1000;
+    level->states = 0;
+    level->images = 0;
+    counts->points++;
+    if (x->replay_count == 0 || x->depth >= x->replay_count) {
+        if (memo_find(x->memo, level->signature, &known)) {
+            known.states_within = x->depth > 0 ? known.states : 0;
+            explore_counts_add(counts, &known);
+            return true;
+        }
+    } else if (x->replay[x->depth].point != level->media.at) {
+        return true;
+    }
+    image_load(&level->image, level->media.base, level->media.exists, level->media.size_bytes);
+    if (x->replay_count > 0 && x->depth < x->replay_count) {
+        return point_replay(x, level);
+    }
+    if (!point_states(x, level)) {
+        return false;
+    }
+    const struct explore_counts done = {
+        .states = level->states,
+        .states_sampled = counts->points_truncated > truncated ? level->states : 0,
+        .images = level->images,
+    };
+
+    memo_add(x->memo, level->signature, &done);
+    return true;
+}
+
+/* ---- a level ---- */
 
 /* A crash just before it can show what no crash at another moment can. */
 static bool
@@ -515,7 +444,10 @@ level_walk(struct explorer *x, struct level *level)
         } else {
             changed = true;
         }
-        model_step(&level->model);
+        media_step(&level->media);
+        if (level->media.stray > 0 && level->mark != NULL) {
+            return explore_violation(x, level, "a store where no block is");
+        }
     }
     return true;
 }
@@ -544,53 +476,81 @@ first_difference(const struct trace *a, const struct trace *b)
     return i;
 }
 
-static bool
-level_explore(struct explorer *x, const struct trace *trace, const uint8_t *bytes,
+static uint64_t
+explore_size_bytes(const struct explore_config *config)
+{
+    return config->user != NULL
+               ? config->user->size_bytes_max
+               : (uint64_t)config->geometry.blocks_max * config->geometry.block_bytes;
+}
+
+bool
+explore_level(struct explorer *x, const struct trace *trace, const uint8_t *bytes,
               const uint8_t *exists, uint64_t size_bytes)
 {
     const struct explore_config *config = x->config;
-    const uint64_t size_bytes_max =
-        (uint64_t)config->geometry.blocks_max * config->geometry.block_bytes;
-    struct level level = {.x = x};
+    const struct media_options options = {
+        .mode = config->mode,
+        .size_bytes_max = explore_size_bytes(config),
+        .plain = config->plain,
+        .weak = config->weak,
+    };
+    struct level *level = calloc(1, sizeof(*level));
+    struct level *outer = x->levels[x->depth];
     size_t changed = 0;
     const struct trace mutated = mutation_apply(trace, config->mutation, config->site, &changed);
 
-    level.trace = &mutated;
-    level.from = config->mutated_only && changed > 0 ? first_difference(trace, &mutated) : 0;
+    if (level == NULL) {
+        die("explore: no memory");
+    }
+    level->trace = &mutated;
+    level->from = config->mutated_only && changed > 0 ? first_difference(trace, &mutated) : 0;
+    x->levels[x->depth] = level;
     x->result->mutated += changed;
     sites_note(x->result, trace);
-    model_init(&level.model, &mutated, config->mode, size_bytes_max, config->plain);
-    model_start(&level.model, bytes, exists, size_bytes);
-    image_init(&level.image, config->mode, size_bytes_max);
-    const bool good = level_walk(x, &level);
+    media_init(&level->media, &mutated, &options, bytes, exists, size_bytes);
+    image_init(&level->image, config->mode, options.size_bytes_max);
+    image_init(&level->frozen, config->mode, options.size_bytes_max);
+    state_init(&level->state, &level->media, &level->image);
+    const bool good = level_walk(x, level);
 
-    image_deinit(&level.image);
-    model_deinit(&level.model);
-    free(level.picks);
+    x->result->counts.coarse += level->media.coarse;
+    x->levels[x->depth] = outer;
+    image_deinit(&level->image);
+    image_deinit(&level->frozen);
+    media_deinit(&level->media);
     free(mutated.events);
+    free(level);
     return good;
 }
 
 void
 explore_trace(const struct explore_config *config, const struct trace *trace,
               const struct explore_place *replay, unsigned replay_count,
-              struct explore_result *result)
+              const struct explore_calls *calls, struct explore_result *result)
 {
-    const size_t bytes = (size_t)config->geometry.blocks_max * config->geometry.block_bytes;
-    struct explorer x = {.config = config, .replay = replay, .replay_count = replay_count};
+    static const struct explore_calls no_calls;
+    const size_t bytes = (size_t)explore_size_bytes(config);
+    struct explorer x = {.config = config,
+                         .replay = replay,
+                         .replay_count = replay_count,
+                         .calls = calls != NULL ? calls : &no_calls,
+                         .result = result};
     uint8_t *nothing = calloc(1, bytes + bytes / IMAGE_PAGE);
 
     if (nothing == NULL) {
         die("explore: no memory");
     }
     memset(result, 0, sizeof(*result));
-    x.result = result;
+    x.memo = x.calls->memo != NULL ? x.calls->memo : explore_memo_create();
     x.check.geometry = config->geometry;
     x.check.mempool = &x.mempool;
     exploring = &x;
-    (void)level_explore(&x, trace, nothing, nothing + bytes, 0);
+    (void)explore_level(&x, trace, nothing, nothing + bytes, 0);
     exploring = NULL;
     free(nothing);
-    free(x.seen);
+    if (x.calls->memo == NULL) {
+        explore_memo_destroy(x.memo);
+    }
     mempool_free(&x.mempool);
 }

@@ -13,34 +13,22 @@
 #include <string.h>
 #include <time.h>
 
-static unsigned
-places_parse(const char *text, struct explore_place *places)
-{
-    unsigned count = 0;
-
-    while (text != NULL && *text != '\0' && count < EXPLORE_DEPTH_MAX) {
-        char *end = NULL;
-
-        places[count].point = strtoull(text, &end, 10);
-        places[count].state = *end == ':' ? strtoull(end + 1, &end, 10) : 0;
-        count++;
-        text = *end == '/' ? end + 1 : NULL;
-    }
-    return count;
-}
-
 static void
 print(const struct explore_result *result, double seconds)
 {
-    printf("states %" PRIu64 " (%" PRIu64 " sampled, %" PRIu64 " within recovery), images %" PRIu64
-           ", usable %" PRIu64 ", again %" PRIu64 ", points %" PRIu64 " (%" PRIu64
-           " truncated), %.2f s, %.0f states/s, %.0f images/s%s\n",
-           result->states, result->states_sampled, result->states_within, result->images,
-           result->usable, result->again, result->points, result->points_truncated, seconds,
-           (double)result->states / seconds, (double)result->images / seconds,
-           result->stopped ? ", stopped" : "");
+    const struct explore_counts *c = &result->counts;
+    printf("states %" PRIu64 " (%" PRIu64 " sampled, %" PRIu64
+           " within recovery), images %.3g, recoveries %" PRIu64 ", usable %" PRIu64
+           ", again %" PRIu64 ", points %" PRIu64 " (%" PRIu64 " truncated, %" PRIu64
+           " known), %.2f s, %.0f recoveries/s%s\n",
+           c->states, c->states_sampled, c->states_within, c->images, c->recoveries, c->usable,
+           c->again, c->points, c->points_truncated, c->points_known, seconds,
+           (double)c->recoveries / seconds, result->stopped ? ", stopped" : "");
     if (result->failed) {
-        printf("VIOLATION %s\nreplay: %s\n", result->why, result->replay);
+        char text[2000];
+
+        explore_place_text(result->place, result->depth, text, sizeof(text));
+        printf("VIOLATION %s\nreplay: %s\n", result->why, text);
     }
 }
 
@@ -52,7 +40,7 @@ main(int argc, char **argv)
                                     .usable_every = 64,
                                     .again_every = 512,
                                     .depth_max = 1,
-                                    .mode = PM_HOOKED};
+                                    .mode = PM_DIRECT};
     struct explore_place places[EXPLORE_DEPTH_MAX];
     unsigned places_count = 0;
     const struct workload *workload = argc > 1 ? workload_find(argv[1]) : NULL;
@@ -67,6 +55,10 @@ main(int argc, char **argv)
 
         if (strcmp(argv[i], "--page") == 0) {
             config.mode = PM_STAGED;
+            continue;
+        }
+        if (strcmp(argv[i], "--weak") == 0) {
+            config.weak = true;
             continue;
         }
         if (strcmp(argv[i], "--plain") == 0) {
@@ -84,7 +76,7 @@ main(int argc, char **argv)
         } else if (strcmp(argv[i], "--depth") == 0) {
             config.depth_max = (unsigned)strtoul(value, NULL, 0);
         } else if (strcmp(argv[i], "--at") == 0) {
-            places_count = places_parse(value, places);
+            places_count = explore_place_parse(value, places);
         } else {
             die("what is %s?", argv[i]);
         }
@@ -103,7 +95,8 @@ main(int argc, char **argv)
            record.no_space);
     const clock_t begin = clock();
 
-    explore_trace(&config, &record.trace, places_count > 0 ? places : NULL, places_count, &result);
+    explore_trace(&config, &record.trace, places_count > 0 ? places : NULL, places_count, NULL,
+                  &result);
     print(&result, (double)(clock() - begin) / CLOCKS_PER_SEC);
     const bool failed = result.failed || record.wrong;
 

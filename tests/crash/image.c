@@ -1,6 +1,7 @@
 #include "tests/crash/image.h"
 
 #include "base/fail.h"
+#include "tests/crash/state.h"
 #include "tests/lib/die.h"
 
 #include <stdio.h>
@@ -8,7 +9,7 @@
 #include <string.h>
 
 static void
-touch(struct image *image, uint64_t off, uint64_t len)
+mark(struct image *image, uint64_t off, uint64_t len)
 {
     for (uint64_t page = off / IMAGE_PAGE; page * IMAGE_PAGE < off + len; page++) {
         if (!image->touched[page]) {
@@ -26,8 +27,8 @@ tell(struct image *image, const struct mem_map_event *event)
     }
 }
 
-static void
-change(struct image *image, uint64_t off, const void *src, size_t len)
+void
+image_touch(struct image *image, uint64_t off, uint64_t len)
 {
     if (off > image->size_bytes_max || len > image->size_bytes_max - off) {
         die("image: a store outside the file");
@@ -37,35 +38,29 @@ change(struct image *image, uint64_t off, const void *src, size_t len)
             image->fault_off = off;
         }
     }
-    touch(image, off, len);
-    memcpy(image->bytes + off, src, len);
+    mark(image, off, len);
     image->stores++;
 }
 
+/* A write of the page kind. */
 static void
-media_store(void *context, uint64_t off, const void *src, size_t len, bool atomic)
+change(struct image *image, uint64_t off, const void *src, size_t len)
 {
-    const struct mem_map_event event = {MEM_MAP_STORE, atomic, false, off, len, src};
-
-    tell(context, &event);
-    change(context, off, src, len);
+    if (image->state != NULL) {
+        state_change(image->state, off, len);
+    } else {
+        image_touch(image, off, len);
+    }
+    memcpy(image->bytes + off, src, len);
 }
 
 static void
-media_flush(void *context, uint64_t off, size_t len)
+on_change(void *context, uint64_t off, uint64_t len)
 {
-    const struct mem_map_event event = {MEM_MAP_FLUSH, false, false, off, len, NULL};
-
-    tell(context, &event);
+    image_touch(context, off, len);
 }
 
-static void
-media_fence(void *context)
-{
-    const struct mem_map_event event = {MEM_MAP_FENCE, false, false, 0, 0, NULL};
-
-    tell(context, &event);
-}
+const struct watch_ops image_watch = {.change = on_change};
 
 static fl_status
 media_write_through(void *context, uint64_t off, const void *src, size_t len)
@@ -92,15 +87,29 @@ media_write_durable(void *context, const struct pm_range *ranges, size_t count, 
 static const struct pm_media_ops media_ops = {
     .write_durable = media_write_durable,
     .write_through = media_write_through,
-    .store = media_store,
-    .flush = media_flush,
-    .fence = media_fence,
 };
 
 static struct image *
 image_of(struct nosync_map *map)
 {
     return map->media.context;
+}
+
+/* The kernel gives these blocks other contents: what they held is nobody's business any more. */
+static void
+rewritten(struct image *image, uint64_t off, uint64_t len)
+{
+    const uint64_t fault_off = image->fault_off;
+    const uint64_t stores = image->stores;
+
+    if (image->undecided != NULL) {
+        memset(image->undecided + off / IMAGE_PAGE, 0, (size_t)(len / IMAGE_PAGE));
+    }
+    if (image->state != NULL) {
+        state_change(image->state, off, len);
+        image->fault_off = fault_off;
+        image->stores = stores;
+    }
 }
 
 static fl_status
@@ -113,7 +122,8 @@ image_fault_in(struct nosync_map *map, uint64_t off, uint64_t len)
         die("image: fault_in outside the file");
     }
     tell(image, &event);
-    touch(image, off, len);
+    rewritten(image, off, len);
+    mark(image, off, len);
     memset(image->bytes + off, 0, (size_t)len);
     memset(image->exists + off / IMAGE_PAGE, 1, (size_t)(len / IMAGE_PAGE));
     if (image->size_bytes < off + len) {
@@ -129,6 +139,7 @@ image_punch(struct nosync_map *map, uint64_t off, uint64_t len)
     const struct mem_map_event event = {MEM_MAP_PUNCH, false, false, off, len, NULL};
 
     tell(image, &event);
+    rewritten(image, off, len);
     for (uint64_t page = off / IMAGE_PAGE; page * IMAGE_PAGE < off + len; page++) {
         if (image->exists[page]) {
             image_poke_hole(image, page);
@@ -187,14 +198,18 @@ image_init(struct image *image, enum pm_mode mode, uint64_t size_bytes_max)
     memset(image, 0, sizeof(*image));
     image->mode = mode;
     image->size_bytes_max = size_bytes_max;
-    image->bytes = calloc(1, (size_t)size_bytes_max);
+    image->bytes =
+        aligned_alloc(IMAGE_PAGE, (size_t)size_bytes_max); /* lines are told by address */
     image->exists = calloc(1, pages);
     image->touched = calloc(1, pages);
+    image->undecided_pages = calloc(pages > 0 ? pages : 1, 1);
+    image->holes = calloc(pages > 0 ? pages : 1, 1);
     image->touched_list = calloc(pages, sizeof(image->touched_list[0]));
     if (image->bytes == NULL || image->exists == NULL || image->touched == NULL ||
-        image->touched_list == NULL) {
+        image->touched_list == NULL || image->undecided_pages == NULL || image->holes == NULL) {
         die("image: no memory");
     }
+    memset(image->bytes, 0, (size_t)size_bytes_max);
 }
 
 void
@@ -204,6 +219,8 @@ image_deinit(struct image *image)
     free(image->exists);
     free(image->touched);
     free(image->touched_list);
+    free(image->undecided_pages);
+    free(image->holes);
 }
 
 struct nosync_map *
@@ -223,7 +240,7 @@ image_open(struct image *image)
             },
         .grant =
             {
-                .mapping = image->mode == PM_STAGED ? FL_MAPPING_PAGE : FL_MAPPING_MODEL,
+                .mapping = image->mode == PM_STAGED ? FL_MAPPING_PAGE : FL_MAPPING_DAX,
                 .durability = FL_DURABILITY_POWERCUT,
                 .created = image->size_bytes == 0,
             },
@@ -261,14 +278,14 @@ image_load(struct image *image, const uint8_t *base, const uint8_t *exists, uint
 void
 image_poke(struct image *image, uint64_t off, const void *src, size_t len)
 {
-    touch(image, off, len);
+    mark(image, off, len);
     memcpy(image->bytes + off, src, len);
 }
 
 void
 image_poke_hole(struct image *image, uint64_t page)
 {
-    touch(image, page * IMAGE_PAGE, IMAGE_PAGE);
+    mark(image, page * IMAGE_PAGE, IMAGE_PAGE);
     memset(image->bytes + page * IMAGE_PAGE, 0, IMAGE_PAGE);
     image->exists[page] = 0;
 }

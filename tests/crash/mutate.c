@@ -42,29 +42,105 @@ drop_event(struct trace *trace, size_t at)
             (trace->count - at) * sizeof(trace->events[0]));
 }
 
-static bool
-first_line(struct trace_event *event)
+static void
+insert_event(struct trace *trace, size_t at, const struct trace_event *event)
 {
-    const uint64_t room = PM_LINE_BYTES - event->off % PM_LINE_BYTES;
-
-    if (event->len <= room) {
-        return false;
+    if (trace->count == trace->cap) {
+        trace->cap = trace->cap * 2 + 64;
+        trace->events = realloc(trace->events, trace->cap * sizeof(trace->events[0]));
+        if (trace->events == NULL) {
+            die("mutate: no memory");
+        }
     }
-    event->len = room;
-    return true;
+    memmove(&trace->events[at + 1], &trace->events[at], (trace->count - at) * sizeof(*event));
+    trace->events[at] = *event;
+    trace->count++;
 }
 
-/* Put the flush at `at` behind the next fence; the operation's acknowledgement may stand between. */
 static bool
-sink(struct trace *trace, size_t at)
+past_cache(const struct trace_event *event)
 {
-    for (size_t i = at + 1; i < trace->count; i++) {
-        if (is(&trace->events[i], MEM_MAP_FENCE)) {
-            move_event(trace, at, i);
+    return is(event, MEM_MAP_STORE) && (event->flags & WATCH_PAST_CACHE) != 0;
+}
+
+/* An NT store becomes one that nobody flushes; a flush goes. */
+static bool
+drop_flush(struct trace *trace, size_t at)
+{
+    struct trace_event *event = &trace->events[at];
+
+    if (past_cache(event)) {
+        event->flags &= (uint8_t)~WATCH_PAST_CACHE;
+        return true;
+    }
+    if (is(event, MEM_MAP_FLUSH)) {
+        drop_event(trace, at);
+        return true;
+    }
+    return false;
+}
+
+static bool
+flushed_before_in_call(const struct trace *trace, size_t at)
+{
+    for (size_t i = at; i-- > 0 && trace->events[i].call == trace->events[at].call;) {
+        if (is(&trace->events[i], MEM_MAP_FLUSH) || past_cache(&trace->events[i])) {
             return true;
         }
     }
     return false;
+}
+
+/* Of what the call writes only the first line is flushed. */
+static bool
+first_line(struct trace *trace, size_t at)
+{
+    struct trace_event *event = &trace->events[at];
+
+    if (!past_cache(event) && !is(event, MEM_MAP_FLUSH)) {
+        return false;
+    }
+    if (flushed_before_in_call(trace, at)) {
+        return drop_flush(trace, at);
+    }
+    if (!past_cache(event) || event->len <= PM_LINE_BYTES) {
+        return false;
+    }
+    struct trace_event rest = *event;
+
+    event->len = PM_LINE_BYTES;
+    rest.off += PM_LINE_BYTES;
+    rest.len -= PM_LINE_BYTES;
+    rest.data += PM_LINE_BYTES;
+    rest.flags &= (uint8_t)~WATCH_PAST_CACHE;
+    insert_event(trace, at + 1, &rest);
+    return true;
+}
+
+/* The flush of what is written at `at` comes behind the thread's next fence; the operation's acknowledgement may stand
+ * between. */
+static bool
+sink(struct trace *trace, size_t at)
+{
+    const struct trace_event event = trace->events[at];
+    size_t i = at + 1;
+
+    if (!past_cache(&event) && !is(&event, MEM_MAP_FLUSH)) {
+        return false;
+    }
+    while (i < trace->count &&
+           !(is(&trace->events[i], MEM_MAP_FENCE) && trace->events[i].thread == event.thread)) {
+        i++;
+    }
+    if (i == trace->count) {
+        return false;
+    }
+    struct trace_event flush = event;
+
+    flush.kind = MEM_MAP_FLUSH;
+    flush.flags = 0;
+    insert_event(trace, i + 1, &flush);
+    return drop_flush(trace, at);
 }
 
 /* Put the store at `at`, and its flush, before the fence before it: within the operation, and not before its block. */
@@ -78,7 +154,7 @@ hoist(struct trace *trace, size_t at)
             event->kind == MEM_MAP_SYNC_FILE) {
             return false;
         }
-        if (event->kind == MEM_MAP_FENCE) {
+        if (event->kind == MEM_MAP_FENCE && event->thread == trace->events[at].thread) {
             move_event(trace, at, i);
             if (at + 1 < trace->count && is(&trace->events[at + 1], MEM_MAP_FLUSH)) {
                 move_event(trace, at + 1, i + 1);
@@ -93,20 +169,16 @@ static void
 mutate_at(struct trace *trace, size_t at, enum mutation mutation, size_t *changed)
 {
     struct trace_event *event = &trace->events[at];
-    const bool flush = is(event, MEM_MAP_FLUSH);
 
     switch (mutation) {
     case MUTATION_DROP_FLUSH:
-        if (flush) {
-            drop_event(trace, at);
-            (*changed)++;
-        }
+        *changed += drop_flush(trace, at);
         break;
     case MUTATION_FIRST_LINE:
-        *changed += flush && first_line(event);
+        *changed += first_line(trace, at);
         break;
     case MUTATION_SINK_FLUSH:
-        *changed += flush && sink(trace, at);
+        *changed += sink(trace, at);
         break;
     case MUTATION_DROP_FENCE:
         if (is(event, MEM_MAP_FENCE) || is(event, MEM_MAP_SYNC)) {

@@ -16,6 +16,7 @@ static struct rng random_bytes = {1};
 static const void *sites[SITES_MAX];
 static uint16_t sites_count;
 static _Thread_local uint16_t site_now;
+static uint32_t calls_count;
 
 ssize_t __wrap_getrandom(void *dst, size_t len, unsigned flags);
 void __real_pm_write_nofence(struct pm *pm, uint64_t off, const void *src, size_t len);
@@ -50,6 +51,7 @@ __wrap_getrandom(void *dst, size_t len, unsigned flags)
 static void
 site_enter(const void *address)
 {
+    calls_count++;
     for (uint16_t i = 0; i < sites_count; i++) {
         if (sites[i] == address) {
             site_now = (uint16_t)(i + 1);
@@ -66,6 +68,12 @@ uint16_t
 plant_site(void)
 {
     return site_now;
+}
+
+uint32_t
+plant_call(void)
+{
+    return calls_count;
 }
 
 uint16_t

@@ -2,6 +2,7 @@
 
 #include "tests/crash/plant.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static struct nosync_map *
@@ -12,7 +13,7 @@ open_mem(void *context)
 
 void
 record_workload(struct record *record, const struct workload *workload, enum pm_mode mode,
-                uint64_t seed, const struct mem_map_failure *failure)
+                uint64_t seed, const struct record_options *given)
 {
     const struct mem_map_options options = {
         .mode = mode,
@@ -20,19 +21,26 @@ record_workload(struct record *record, const struct workload *workload, enum pm_
         .recorder = trace_record,
         .recorder_context = &record->trace,
     };
+    const struct mem_map_failure *failure = given != NULL ? given->failure : NULL;
     struct mem_map *mem = mem_map_create(&options);
     struct driver driver;
 
     memset(record, 0, sizeof(*record));
     record->trace.site = plant_site;
+    record->trace.call = plant_call;
     plant_random_seed(seed);
     if (failure != NULL) {
         mem_map_fail(mem, failure);
     }
+    struct watch range =
+        watch_shadowed(mem_map_bytes(mem), options.size_bytes_max, &trace_watch, &record->trace);
+    const struct watch before = watch_set(range);
+
     driver_init(&driver, &workload->geometry, &record->mempool, &record->trace);
     driver.open_map = open_mem;
     driver.open_context = mem;
     driver.may_refuse = failure != NULL;
+    driver.left_out = given != NULL ? given->left_out : NULL;
     if (driver_open(&driver) == FL_OK) {
         workload->run(&driver, seed);
     }
@@ -41,11 +49,21 @@ record_workload(struct record *record, const struct workload *workload, enum pm_
     }
     record->wrong = driver.wrong;
     memcpy(record->why, driver.why, sizeof(record->why));
+    if (record->trace.outside > 0 && !record->wrong) {
+        record->wrong = true;
+        (void)snprintf(record->why, sizeof(record->why),
+                       "%llu stores to media came from outside the persist layer",
+                       (unsigned long long)record->trace.outside);
+    }
     record->no_space = driver.no_space;
+    record->steps = driver.steps;
+    record->switches = driver.switches;
     record->copied_bytes = driver.copied_bytes;
     record->freed_blocks = driver.freed_blocks;
     record->segment_changes = driver.segment_changes;
     record->expired = driver.expired;
+    (void)watch_set(before);
+    watch_shadow_free(&range);
     mem_map_destroy(mem);
 }
 

@@ -10,12 +10,19 @@ struct record {
     bool wrong; /* the run itself went wrong; `why` */
     char why[256];
     unsigned no_space;
+    unsigned steps; /* operations of the workload */
+    uint64_t switches;
     uint64_t copied_bytes, freed_blocks, segment_changes, expired;
 };
 
-/* Kinds: PM_HOOKED, PM_STAGED. `failure`: NULL, or a call of the mapping that fails. */
+struct record_options {
+    const struct mem_map_failure *failure; /* NULL, or a call of the mapping that fails */
+    const uint64_t *left_out;              /* as in struct driver */
+};
+
+/* Modes: PM_DIRECT, PM_STAGED. `options` may be NULL. */
 void record_workload(struct record *record, const struct workload *workload, enum pm_mode mode,
-                     uint64_t seed, const struct mem_map_failure *failure);
+                     uint64_t seed, const struct record_options *options);
 void record_deinit(struct record *record);
 
 #endif

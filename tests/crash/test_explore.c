@@ -25,7 +25,7 @@ static bool nightly;
 static uint64_t seed_first;
 
 struct sums {
-    struct explore_result all;
+    struct explore_counts all;
     clock_t begin;
 };
 
@@ -37,26 +37,13 @@ sums_begin(struct sums *sums)
 }
 
 static void
-sums_add(struct sums *sums, const struct explore_result *result)
-{
-    sums->all.states += result->states;
-    sums->all.states_sampled += result->states_sampled;
-    sums->all.states_within += result->states_within;
-    sums->all.images += result->images;
-    sums->all.usable += result->usable;
-    sums->all.again += result->again;
-    sums->all.points += result->points;
-    sums->all.points_truncated += result->points_truncated;
-}
-
-static void
-print(const char *name, const struct explore_result *r)
+print(const char *name, const struct explore_counts *c)
 {
     printf("%-12s %8" PRIu64 " states (%" PRIu64 " sampled, %" PRIu64 " in recovery), %" PRIu64
-           " images, %" PRIu64 " used on, %" PRIu64 " explored again, %" PRIu64 " moments (%" PRIu64
-           " not exhausted)\n",
-           name, r->states, r->states_sampled, r->states_within, r->images, r->usable, r->again,
-           r->points, r->points_truncated);
+           " recoveries, %" PRIu64 " used on, %" PRIu64 " gone on from, %" PRIu64
+           " moments (%" PRIu64 " truncated, %" PRIu64 " known)\n",
+           name, c->states, c->states_sampled, c->states_within, c->recoveries, c->usable, c->again,
+           c->points, c->points_truncated, c->points_known);
     (void)fflush(stdout);
 }
 
@@ -66,8 +53,22 @@ sums_print(const struct sums *sums, const char *what)
     const double seconds = (double)(clock() - sums->begin) / CLOCKS_PER_SEC;
 
     print(what, &sums->all);
-    printf("%-12s %.1f s of CPU, %.0f states/s, 0 violations\n", "", seconds,
-           (double)sums->all.states / seconds);
+    printf("%-12s %.1f s of CPU, %.0f recoveries/s, %.3g crash images, 0 violations\n", "", seconds,
+           (double)sums->all.recoveries / seconds, sums->all.images);
+}
+
+static void
+check_result(const struct explore_config *config, const struct explore_result *result)
+{
+    char place[2000];
+
+    if (!result->failed) {
+        return;
+    }
+    explore_place_text(result->place, result->depth, place, sizeof(place));
+    fail_msg("%s\nreplay: faultline-crash replay %s%s%s --seed %" PRIu64 " --at '%s'", result->why,
+             config->name, config->mode == PM_STAGED ? " --kind page" : "",
+             config->weak ? " --weak" : "", config->seed, place);
 }
 
 static void
@@ -83,9 +84,7 @@ explore(const struct workload *workload, enum pm_mode mode, uint64_t seed, struc
         .again_every = nightly ? 200 : 600,
         .depth_max = nightly ? 2 : 1,
         /* Big images cost more each; sampled thinner in the gate. */
-        .budget = nightly                                 ? 400000
-                  : strcmp(workload->name, "groups") == 0 ? 600
-                                                          : 0,
+        .budget = nightly ? 400000 : 12000,
     };
     struct explore_result result;
     struct record record;
@@ -94,14 +93,11 @@ explore(const struct workload *workload, enum pm_mode mode, uint64_t seed, struc
     if (record.wrong) {
         fail_msg("%s, seed %" PRIu64 ": the run itself: %s", workload->name, seed, record.why);
     }
-    explore_trace(&config, &record.trace, NULL, 0, &result);
+    explore_trace(&config, &record.trace, NULL, 0, NULL, &result);
     record_deinit(&record);
-    print(workload->name, &result);
-    sums_add(sums, &result);
-    if (result.failed) {
-        fail_msg("%s\nreplay: crash_explore %s%s", result.why, result.replay,
-                 mode == PM_STAGED ? " --page" : "");
-    }
+    print(workload->name, &result.counts);
+    explore_counts_add(&sums->all, &result.counts);
+    check_result(&config, &result);
 }
 
 static void
@@ -124,7 +120,7 @@ static void
 lines_any_subset_recovers(void **state)
 {
     (void)state;
-    explore_all(PM_HOOKED, "lines");
+    explore_all(PM_DIRECT, "lines");
 }
 
 static void
@@ -148,7 +144,7 @@ words_all_subsets_recover(void **state)
         const struct explore_config config = {
             .name = workload->name,
             .geometry = workload->geometry,
-            .mode = PM_HOOKED,
+            .mode = PM_DIRECT,
             .seed = seed_first,
             .states_max = 1 << 16,
             .usable_every = 200,
@@ -156,15 +152,13 @@ words_all_subsets_recover(void **state)
         struct explore_result result;
         struct record record;
 
-        record_workload(&record, workload, PM_HOOKED, seed_first, NULL);
-        explore_trace(&config, &record.trace, NULL, 0, &result);
+        record_workload(&record, workload, PM_DIRECT, seed_first, NULL);
+        explore_trace(&config, &record.trace, NULL, 0, NULL, &result);
         record_deinit(&record);
-        print(workload->name, &result);
-        sums_add(&sums, &result);
-        if (result.failed) {
-            fail_msg("%s\nreplay: crash_explore %s", result.why, result.replay);
-        }
-        assert_int_equal(result.points_truncated, 0);
+        print(workload->name, &result.counts);
+        explore_counts_add(&sums.all, &result.counts);
+        check_result(&config, &result);
+        assert_int_equal(result.counts.points_truncated, 0);
     }
     sums_print(&sums, "exhaustive");
 }
@@ -194,7 +188,7 @@ workloads_reach_what_they_are_for(void **state)
     for (size_t i = 0; i < sizeof(claims) / sizeof(claims[0]); i++) {
         struct record record;
 
-        record_workload(&record, workload_find(claims[i].name), PM_HOOKED, seed_first, NULL);
+        record_workload(&record, workload_find(claims[i].name), PM_DIRECT, seed_first, NULL);
         print_message("%s: %" PRIu64 " segment changes, %" PRIu64 " bytes copied, %" PRIu64
                       " blocks freed, %" PRIu64 " expired, %u times full\n",
                       claims[i].name, record.segment_changes, record.copied_bytes,

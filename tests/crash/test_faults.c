@@ -172,7 +172,7 @@ refused_growth_fails_one_operation(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         runs +=
-            mapping_fails(workload_find(names[i]), PM_HOOKED, MEM_MAP_CALL_FAULT_IN, FL_NO_SPACE);
+            mapping_fails(workload_find(names[i]), PM_DIRECT, MEM_MAP_CALL_FAULT_IN, FL_NO_SPACE);
         runs +=
             mapping_fails(workload_find(names[i]), PM_STAGED, MEM_MAP_CALL_FAULT_IN, FL_NO_SPACE);
     }
@@ -188,7 +188,7 @@ refused_punch_costs_space_only(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         runs +=
-            mapping_fails(workload_find(names[i]), PM_HOOKED, MEM_MAP_CALL_PUNCH, FL_NOT_SUPPORTED);
+            mapping_fails(workload_find(names[i]), PM_DIRECT, MEM_MAP_CALL_PUNCH, FL_NOT_SUPPORTED);
         runs += mapping_fails(workload_find(names[i]), PM_STAGED, MEM_MAP_CALL_PUNCH, FL_IO);
     }
     print_message("%u runs\n", runs);
@@ -279,10 +279,12 @@ power_cut_after_failed_sync_recovers(void **state)
             struct explore_result result;
             struct record record;
 
-            record_workload(&record, workload, PM_STAGED, 1, &failure);
-            explore_trace(&config, &record.trace, NULL, 0, &result);
+            const struct record_options options = {.failure = &failure};
+
+            record_workload(&record, workload, PM_STAGED, 1, &options);
+            explore_trace(&config, &record.trace, NULL, 0, NULL, &result);
             record_deinit(&record);
-            states += result.states;
+            states += result.counts.states;
             if (result.failed) {
                 fail_msg("%s, sync %" PRIu64 ": %s", workload->name, nth, result.why);
             }
@@ -299,7 +301,7 @@ allocations_fail(const struct workload *workload)
     for (unsigned long nth = 1; nth < NTH_MAX; nth++) {
         struct fixture f;
 
-        begin(&f, workload, PM_HOOKED);
+        begin(&f, workload, PM_DIRECT);
         (void)plant_allocation_fail(nth);
         const fl_status opened = driver_open(&f.driver);
 

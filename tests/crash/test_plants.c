@@ -22,7 +22,7 @@ try(const char *name, enum plant_bug bug, bool plain, struct explore_result *res
     const struct explore_config config = {
         .name = name,
         .geometry = workload->geometry,
-        .mode = PM_HOOKED,
+        .mode = PM_DIRECT,
         .plain = plain,
         .seed = 1,
         .states_max = 24,
@@ -33,7 +33,12 @@ try(const char *name, enum plant_bug bug, bool plain, struct explore_result *res
         .bug = bug,
     };
 
-    return apart_explore(&config, workload, NULL, SECONDS_MAX, result);
+    const struct apart_job job = {.config = config, .workload = workload, .seconds = SECONDS_MAX};
+    struct apart_outcome outcome;
+
+    apart_run(&job, &outcome);
+    *result = outcome.result;
+    return outcome.verdict;
 }
 
 static void

@@ -36,7 +36,7 @@ static void
 begin(struct fixture *f)
 {
     const struct mem_map_options options = {
-        .mode = PM_HOOKED,
+        .mode = PM_DIRECT,
         .size_bytes_max = (uint64_t)geometry.blocks_max * geometry.block_bytes,
     };
 

@@ -1,9 +1,9 @@
 #include "tests/crash/trace.h"
 
+#include "tests/crash/baton.h"
 #include "tests/lib/die.h"
 
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,22 +36,9 @@ trace_deinit(struct trace *trace)
 bool
 trace_event_same(const struct trace_event *a, const struct trace_event *b)
 {
-    return a->kind == b->kind && a->atomic == b->atomic && a->all == b->all &&
+    return a->kind == b->kind && a->flags == b->flags && a->all == b->all &&
            a->is_mark == b->is_mark && a->thread == b->thread && a->site == b->site &&
            a->off == b->off && a->len == b->len && a->data == b->data && a->mark == b->mark;
-}
-
-/* Threads are numbered as they come. */
-static uint8_t
-thread_number(void)
-{
-    static _Atomic(unsigned) next = 1;
-    static _Thread_local unsigned mine;
-
-    if (mine == 0) {
-        mine = atomic_fetch_add(&next, 1);
-    }
-    return (uint8_t)mine;
 }
 
 static struct trace_event *
@@ -64,33 +51,80 @@ event_add(struct trace *trace)
     return event;
 }
 
+static struct trace_event *
+event_here(struct trace *trace, enum mem_map_event_kind kind, uint64_t off, uint64_t len)
+{
+    struct trace_event *event = event_add(trace);
+
+    event->kind = kind;
+    event->off = off;
+    event->len = len;
+    event->thread = (uint8_t)baton_number();
+    event->site = trace->site != NULL ? trace->site() : 0;
+    event->call = trace->call != NULL ? trace->call() : 0;
+    return event;
+}
+
+static size_t
+bytes_add(struct trace *trace, const void *src, uint64_t len)
+{
+    const size_t at = trace->bytes_count;
+
+    trace->bytes = grown(trace->bytes, &trace->bytes_cap, at + (size_t)len, 1);
+    memcpy(trace->bytes + at, src, (size_t)len);
+    trace->bytes_count += (size_t)len;
+    return at;
+}
+
 void
 trace_record(void *context, const struct mem_map_event *event)
 {
     struct trace *trace = context;
-    struct trace_event *copy = event_add(trace);
 
-    copy->kind = event->kind;
-    copy->atomic = event->atomic;
+    watch_settle();
+    struct trace_event *copy = event_here(trace, event->kind, event->off, event->len);
+
     copy->all = event->all;
-    copy->off = event->off;
-    copy->len = event->len;
-    copy->thread = thread_number();
-    copy->site = trace->site != NULL ? trace->site() : 0;
+    if (event->kind == MEM_MAP_FAULT_IN || event->kind == MEM_MAP_PUNCH ||
+        event->kind == MEM_MAP_WRITE) {
+        watch_expect(event->off, event->len, event->src);
+    }
     if (event->src != NULL) {
-        copy->data = trace->bytes_count;
-        trace->bytes =
-            grown(trace->bytes, &trace->bytes_cap, trace->bytes_count + (size_t)event->len, 1);
-        memcpy(trace->bytes + copy->data, event->src, (size_t)event->len);
-        trace->bytes_count += (size_t)event->len;
+        copy->data = bytes_add(trace, event->src, event->len);
     }
 }
+
+static void
+on_store(void *context, uint64_t off, uint64_t len, unsigned flags)
+{
+    struct trace *trace = context;
+    struct trace_event *event = event_here(trace, MEM_MAP_STORE, off, len);
+
+    event->flags = (uint8_t)flags;
+    event->data = bytes_add(trace, watch_range.base + off, len);
+    trace->outside += trace->site != NULL && event->site == 0;
+}
+
+static void
+on_flush(void *context, uint64_t off, uint64_t len)
+{
+    (void)event_here(context, MEM_MAP_FLUSH, off, len);
+}
+
+static void
+on_fence(void *context)
+{
+    (void)event_here(context, MEM_MAP_FENCE, 0, 0);
+}
+
+const struct watch_ops trace_watch = {.store = on_store, .flush = on_flush, .fence = on_fence};
 
 void
 trace_mark(struct trace *trace, const struct trace_mark *mark)
 {
     size_t cap = trace->marks_cap;
 
+    watch_settle();
     trace->marks = grown(trace->marks, &cap, trace->marks_count + 1, sizeof(trace->marks[0]));
     trace->marks_cap = (uint32_t)cap;
     trace->marks[trace->marks_count] = *mark;
@@ -117,7 +151,7 @@ trace_event_text(const struct trace *trace, size_t at, char *text, size_t size)
         snprintf(text, size, "mark: %s", trace->marks[event->mark].text);
     } else {
         snprintf(text, size, "%s%s of %" PRIu64 "+%" PRIu64 ", site %u",
-                 event->atomic ? "8-byte " : "", names[event->kind], event->off, event->len,
-                 event->site);
+                 event->flags & WATCH_PAST_CACHE ? "NT " : "", names[event->kind], event->off,
+                 event->len, event->site);
     }
 }

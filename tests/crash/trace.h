@@ -3,12 +3,16 @@
 #define FL_TESTS_CRASH_TRACE_H
 
 #include "tests/crash/contents.h"
+#include "tests/crash/watch.h"
 #include "tests/lib/mem_map.h"
 
-/* What recovery may show from a mark on. One of `may` when an operation is in flight, else may[0]. */
+/* What recovery may show from a mark on: one of `may`. */
 struct trace_mark {
-    const struct contents *may[2]; /* [1] NULL: the first is the only one */
-    uint64_t wall_ms;              /* the wall clock */
+    const struct contents *const *may; /* may_count of them; [0]: without what is in flight */
+    uint32_t may_count;
+    uint32_t op;                  /* the operation's number */
+    uint64_t acknowledged, begun; /* steps of a user's workload */
+    uint64_t wall_ms;             /* the wall clock */
     uint64_t
         seen_ms; /* deadlines up to here were judged over, and an acknowledged read showed it */
     const char *text; /* "put 3 acknowledged" */
@@ -16,11 +20,12 @@ struct trace_mark {
 
 struct trace_event {
     enum mem_map_event_kind kind;
-    bool atomic;
     bool all;
-    bool is_mark; /* `mark` counts, not `kind` */
-    uint8_t thread;
-    uint16_t site; /* the call site of persist/ that caused it; 0: none */
+    uint8_t flags;  /* STORE: watch_flag */
+    bool is_mark;   /* `mark` counts, not `kind` */
+    uint8_t thread; /* baton_number() */
+    uint32_t call;  /* number of the call into persist/ */
+    uint16_t site;  /* the call site of persist/ that caused it; 0: none */
     uint64_t off;
     uint64_t len;
     size_t data; /* STORE, WRITE: place in trace.bytes */
@@ -35,6 +40,8 @@ struct trace {
     struct trace_mark *marks;
     uint32_t marks_count, marks_cap;
     uint16_t (*site)(void); /* NULL: no sites */
+    uint32_t (*call)(void);
+    uint64_t outside; /* stores to media that came from no call into persist/ */
 };
 
 void trace_deinit(struct trace *trace);
@@ -43,6 +50,9 @@ bool trace_event_same(const struct trace_event *a, const struct trace_event *b);
 
 /* A mem_map_recorder; `context` is the trace. One thread at a time. */
 void trace_record(void *context, const struct mem_map_event *event);
+/* For watch_set(): stores, flushes and fences of instrumented code; `context` is the trace. */
+extern const struct watch_ops trace_watch;
+
 void trace_mark(struct trace *trace, const struct trace_mark *mark);
 
 /* The event's name and place in one line, for reports. */

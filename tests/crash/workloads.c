@@ -396,16 +396,57 @@ run_random(struct driver *d, uint64_t seed)
     driver_close(d);
 }
 
+/* As the server does it: commands of all clients go into one batch, and read what it holds; replies wait for the
+ * commit, and count from when they are queued. */
+static void
+run_server(struct driver *d, uint64_t seed)
+{
+    static const char *const first[] = {"+a", "?a", "+b", "-a", "?a"};
+    static const char *const second[] = {"?b", "+c", "b>d", "?d", "?b"};
+    static const char *const third[] = {"-c", "+a", "+a", "?c", "?a"};
+
+    (void)seed;
+    driver_tick(d, 8, first, 5);
+    driver_tick(d, 4, second, 5);
+    driver_tick(d, 9, third, 5);
+    driver_maintain(d, 2);
+    reopen(d);
+    driver_tick(d, 480, second, 5);
+    driver_tick(d, 3, first, 5);
+    driver_close(d);
+}
+
 const struct workload workloads[] = {
-    {"points", {4096, 16, 1, 0}, run_points},     {"values", {4096, 16, 1, 0}, run_values},
-    {"segments", {4096, 24, 1, 0}, run_segments}, {"batches", {4096, 32, 1, 0}, run_batches},
-    {"blobs", {4096, 32, 1, 0}, run_blobs},       {"blobs8k", {8192, 32, 1, 0}, run_blobs},
-    {"cleaner", {4096, 24, 1, 0}, run_cleaner},   {"tombstones", {4096, 24, 1, 0}, run_tombstones},
-    {"spaces", {4096, 32, 1, 0}, run_spaces},     {"expiry", {4096, 32, 1, 0}, run_expiry},
-    {"expired", {4096, 16, 1, 0}, run_expired},   {"full", {4096, 12, 1, 0}, run_full},
-    {"reopen", {4096, 16, 0, 0}, run_reopen},     {"groups", {4096, 256, 1, 0}, run_groups},
-    {"random", {4096, 40, 1, 0}, run_random},     {"raise", {4096, 20, 1, 9}, run_raise},
-    {"set-back", {4096, 32, 1, 0}, run_set_back},
+    {"points", {4096, 16, 1, 0}, run_points, false, "puts, overwrites, deletes, small batches"},
+    {"values", {4096, 16, 1, 0}, run_values, false, "values of many sizes"},
+    {"segments", {4096, 24, 1, 0}, run_segments, false, "segments change"},
+    {"batches", {4096, 32, 1, 0}, run_batches, false, "batches, up to two blocks"},
+    {"server", {4096, 24, 1, 0}, run_server, false, "batches of commands, answered together"},
+    {"blobs", {4096, 32, 1, 0}, run_blobs, false, "values in blocks of their own"},
+    {"blobs8k", {8192, 32, 1, 0}, run_blobs, false, "the same, blocks of 8 KiB"},
+    {"cleaner", {4096, 24, 1, 0}, run_cleaner, false, "cleaning, punching, using again"},
+    {"tombstones",
+     {4096, 24, 1, 0},
+     run_tombstones,
+     false,
+     "deletes cleaned before what they hide"},
+    {"spaces", {4096, 32, 1, 0}, run_spaces, false, "whole spaces deleted"},
+    {"expiry", {4096, 32, 1, 0}, run_expiry, false, "deadlines pass"},
+    {"expired", {4096, 16, 1, 0}, run_expired, false, "deadlines have passed at an open"},
+    {"full", {4096, 12, 1, 0}, run_full, false, "until nothing fits; deletes make room"},
+    {"reopen", {4096, 16, 0, 0}, run_reopen, false, "closed and opened again and again"},
+    {"groups", {4096, 256, 1, 0}, run_groups, false, "over the first table block's group"},
+    {"random", {4096, 40, 1, 0}, run_random, false, "operations by the seed"},
+    {"raise", {4096, 20, 1, 9}, run_raise, false, "full, then given a larger size"},
+    {"set-back", {4096, 32, 1, 0}, run_set_back, false, "the wall clock goes back"},
+    {"writers", {4096, 16, 1, 0}, run_writers, true, "three threads write the same keys"},
+    {"readers", {4096, 16, 1, 0}, run_readers, true, "reads beside writers"},
+    {"beside-cleaner", {4096, 20, 1, 0}, run_beside_cleaner, true, "a cleaner beside writers"},
+    {"segments-beside",
+     {4096, 24, 1, 0},
+     run_segments_beside,
+     true,
+     "segments change beside writers"},
 };
 const unsigned workloads_count = sizeof(workloads) / sizeof(workloads[0]);
 
