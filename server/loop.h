@@ -41,10 +41,14 @@ struct loop_sock {
     bool recv_armed;
     bool send_busy;
     bool closing;
-    bool ended;     /* ended() was called */
-    bool out_armed; /* epoll: waits for room */
-    bool listed;    /* ring: in its list of sockets without a receive buffer */
+    bool ended;       /* ended() was called */
+    bool out_armed;   /* epoll: waits for room */
+    bool listed;      /* ring: in its list of sockets without a receive buffer */
+    bool cancelling;  /* ring: its receive is being cancelled */
+    bool heard;       /* ring: has received since the last look */
+    bool look_listed; /* ring: to be looked at, see ring_look.c */
     struct loop_sock *next;
+    struct loop_sock *look_prev, *look_next;
     struct msghdr msg;
     struct iovec iov[LOOP_IOV_MAX];
 };

@@ -124,13 +124,14 @@ ring_listen_resume(struct loop *base)
     }
 }
 
+/* The outcome is reported as `outcome`, for the same place. */
 static void
-ring_cancel(struct ring *ring, void *place, enum ring_kind kind)
+ring_cancel(struct ring *ring, void *place, enum ring_kind kind, enum ring_kind outcome)
 {
     struct io_uring_sqe *sqe = ring_sqe(ring);
 
     io_uring_prep_cancel64(sqe, ring_data(place, kind), 0);
-    ring_tag(sqe, NULL, RING_IGNORED);
+    ring_tag(sqe, place, outcome);
 }
 
 static void
@@ -140,7 +141,7 @@ ring_listen_stop(struct loop *base)
 
     for (unsigned i = 0; i < ring->listeners_count; i++) {
         if (ring->listeners[i].armed) {
-            ring_cancel(ring, &ring->listeners[i], RING_ACCEPT);
+            ring_cancel(ring, &ring->listeners[i], RING_ACCEPT, RING_IGNORED);
         }
         ring->listeners[i].fd = -1;
     }
@@ -156,12 +157,20 @@ ring_add(struct loop *base, struct loop_sock *sock, int fd)
     return FL_OK;
 }
 
+void
+ring_cancel_recv(struct ring *ring, struct loop_sock *sock)
+{
+    if (sock->recv_armed && !sock->cancelling) {
+        ring_cancel(ring, sock, RING_RECV, RING_CANCEL);
+        sock->cancelling = true;
+        sock->ops_in_flight++;
+    }
+}
+
 static void
 ring_recv_pause(struct loop *base, struct loop_sock *sock)
 {
-    if (sock->recv_armed) {
-        ring_cancel(ring_of(base), sock, RING_RECV);
-    }
+    ring_cancel_recv(ring_of(base), sock);
 }
 
 static void
@@ -225,8 +234,9 @@ ring_close(struct loop *base, struct loop_sock *sock)
         ring_unlist_starved(ring, sock);
     }
     if (sock->ops_in_flight > 0) {
-        /* What is in flight ends with the shutdown; the number stays taken until then. */
+        /* What is in flight ends with that; the number stays taken until then. */
         (void)shutdown(sock->fd, SHUT_RDWR);
+        ring_cancel_recv(ring, sock); /* It may sleep through the shutdown: see ring_look.c. */
     } else {
         ring_list_closing(ring, sock);
     }
@@ -239,6 +249,7 @@ ring_release(struct ring *ring)
         struct loop_sock *sock = ring->closing;
 
         ring->closing = sock->next;
+        ring_look_unlist(ring, sock);
         close(sock->fd);
         sock->fd = -1;
         ring->base.events->released(ring->base.context, sock);
@@ -269,6 +280,10 @@ ring_on_recv(struct ring *ring, struct loop_sock *sock, int res, unsigned flags)
     if ((flags & IORING_CQE_F_BUFFER) != 0) {
         const unsigned id = flags >> IORING_CQE_BUFFER_SHIFT;
 
+        sock->heard = true;
+        if (!sock->look_listed) {
+            ring_look_list(ring, sock);
+        }
         if (res > 0 && !sock->closing) {
             ring->base.events->received(ring->base.context, sock, ring_buffer(ring, id),
                                         (size_t)res);
@@ -281,6 +296,9 @@ ring_on_recv(struct ring *ring, struct loop_sock *sock, int res, unsigned flags)
         if (!sock->closing) {
             ring_recv_ended(ring, sock, res);
         }
+    } else if (!sock->recv_wanted) {
+        /* The kernel doesn't find a receive that it has put off for others' sake: try again. */
+        ring_cancel_recv(ring, sock);
     }
 }
 
@@ -328,6 +346,10 @@ ring_on_completion(struct ring *ring, uint64_t data, int res, unsigned flags)
         break;
     case RING_SEND:
         ring_on_send(ring, sock, res);
+        break;
+    case RING_CANCEL:
+        sock->cancelling = false;
+        sock->ops_in_flight--;
         break;
     case RING_ACCEPT:
         ring_on_accept(ring, place, res, flags);
@@ -392,7 +414,9 @@ static fl_status
 ring_wait(struct loop *base, int timeout_ms)
 {
     struct ring *ring = ring_of(base);
-    const fl_status status = ring_enter(ring, ring->closing != NULL ? 0 : timeout_ms);
+    const int until_look_ms =
+        ring->look != NULL && timeout_ms > RING_LOOK_MS ? RING_LOOK_MS : timeout_ms;
+    const fl_status status = ring_enter(ring, ring->closing != NULL ? 0 : until_look_ms);
     struct io_uring_cqe *cqe;
     unsigned head;
     unsigned seen = 0;
@@ -413,6 +437,7 @@ ring_wait(struct loop *base, int timeout_ms)
     }
     io_uring_cq_advance(&ring->uring, seen);
     ring_show_recycled(ring);
+    ring_look(ring);
     ring_release(ring);
     return FL_OK;
 }

@@ -1,4 +1,4 @@
-/* What ring.c and ring_setup.c share. */
+/* What ring.c, ring_look.c and ring_setup.c share. */
 #ifndef FL_SERVER_RING_INTERNAL_H
 #define FL_SERVER_RING_INTERNAL_H
 
@@ -16,6 +16,7 @@ enum {
     RING_BUFFER_STRIDE = RING_BUFFER_BYTES + 5 * 64,
     RING_GROUP = 1,
     RING_WATCHES_MAX = 16,
+    RING_LOOK_MS = 250, /* between two looks: who went quiet between them is asked at the second */
 };
 _Static_assert((int)RING_BUFFER_BYTES <= (int)LOOP_RECV_BYTES_MAX, "received() promises it");
 
@@ -26,6 +27,7 @@ enum ring_kind {
     RING_RECV = 2,
     RING_SEND = 3,
     RING_POLL = 4,
+    RING_CANCEL = 5, /* of a receive */
     RING_KIND_MASK = 7,
 };
 
@@ -47,6 +49,8 @@ struct ring {
     struct ring_watch watches[RING_WATCHES_MAX];
     struct loop_sock *starved; /* wait for a receive buffer */
     struct loop_sock *closing; /* nothing in flight any more */
+    struct loop_sock *look;    /* received something since they were looked at */
+    uint64_t look_due_ms;
 };
 
 static inline char *
@@ -62,6 +66,17 @@ ring_recycle(struct ring *ring, unsigned id)
                           (unsigned short)id, RING_BUFFERS - 1, (int)ring->recycled);
     ring->recycled++;
 }
+
+/* Have the receive that is armed end; it is armed again behind that if it is still wanted. Once is enough: does
+ * nothing while it is under way. */
+void ring_cancel_recv(struct ring *ring, struct loop_sock *sock);
+
+/* Into the list of those to be looked at, and out of it (if it is there). */
+void ring_look_list(struct ring *ring, struct loop_sock *sock);
+void ring_look_unlist(struct ring *ring, struct loop_sock *sock);
+
+/* Every RING_LOOK_MS: wake the receives that have fallen asleep over something to read. */
+void ring_look(struct ring *ring);
 
 /* Make the ring with the best flags this kernel knows, its receive buffers, and try out what it
  * needs. FL_NOT_SUPPORTED: the kernel lacks it or forbids it; nothing stays behind. */

@@ -2,10 +2,12 @@
  * release for
  *         each close, and nothing after it.
  * Method: the same tests over epoll and io_uring (skipped where the kernel refuses it), on
- * socket pairs. */
+ * socket pairs. What kernels do to the ring's receives now and then is done to them here each time. */
 #include "server/loop.h"
 
+#include "base/clock.h"
 #include "base/fail.h"
+#include "server/ring_internal.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -376,6 +378,154 @@ watched_descriptor_is_reported_each_time(void **state)
     free(seen);
 }
 
+/* ---- receives that sleep over what there is ---- */
+
+enum { WOKEN_MS = 1000 };
+
+/* Submit, and drop every completion until one has `data` for its name and is the last of its operation. */
+static void
+ring_drop_until_done(struct ring *ring, uint64_t data)
+{
+    struct io_uring_cqe *cqe;
+    bool done = false;
+
+    while (!done) {
+        struct __kernel_timespec time = {.tv_sec = 10};
+
+        assert_true(io_uring_submit_and_wait_timeout(&ring->uring, &cqe, 1, &time, NULL) >= 0);
+        while (io_uring_peek_cqe(&ring->uring, &cqe) == 0) {
+            done |= cqe->user_data == data && (cqe->flags & IORING_CQE_F_MORE) == 0;
+            io_uring_cqe_seen(&ring->uring, cqe);
+        }
+    }
+}
+
+/* Put a receive on the silent socket `quiet` in the place of the socket's own. To the loop it looks like one that the
+ * kernel doesn't wake: armed, and it can be cancelled. */
+static void
+receive_put_to_sleep(struct seen *seen, struct loop_sock *sock, int quiet)
+{
+    struct ring *ring = (struct ring *)seen->loop;
+    const uint64_t name = (uint64_t)(uintptr_t)sock | RING_RECV;
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+
+    FL_ASSERT(sqe != NULL && sock->recv_armed && !sock->cancelling);
+    io_uring_prep_cancel64(sqe, name, 0);
+    io_uring_sqe_set_data64(sqe, RING_IGNORED);
+    ring_drop_until_done(ring, name);
+    sqe = io_uring_get_sqe(&ring->uring);
+    FL_ASSERT(sqe != NULL);
+    io_uring_prep_recv_multishot(sqe, quiet, NULL, 0, 0);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = RING_GROUP;
+    io_uring_sqe_set_data64(sqe, name);
+    assert_int_equal(io_uring_submit(&ring->uring), 1);
+}
+
+/* Let the loop run until `wanted` bytes, ends and releases were told of, or for long enough. */
+static void
+turn_until_told(struct seen *seen, size_t wanted)
+{
+    const uint64_t until_ns = clock_mono_ns() + (uint64_t)WOKEN_MS * CLOCK_NS_PER_MS;
+
+    while (seen->received_len + seen->ended + seen->released < wanted &&
+           clock_mono_ns() < until_ns) {
+        assert_int_equal(loop_wait(seen->loop, WOKEN_MS), FL_OK);
+    }
+}
+
+/* The kernel loses wake-ups of a receive that has received something: a byte has come before each. */
+static void
+fall_asleep_behind_a_byte(struct seen *seen, struct loop_sock *sock, int fd, int quiet)
+{
+    const size_t before = seen->received_len;
+
+    assert_int_equal(send(fd, "x", 1, 0), 1);
+    turn(seen);
+    assert_int_equal(seen->received_len, before + 1);
+    receive_put_to_sleep(seen, sock, quiet);
+}
+
+static void
+receive_that_sleeps_over_data_is_woken(void **state)
+{
+    struct seen *seen = begin(state);
+    struct loop_sock sock;
+    struct loop_sock other;
+    const int fd = pair_add(seen, &sock);
+    const int quiet = pair_add(seen, &other);
+
+    for (size_t i = 0; i < 2; i++) {
+        fall_asleep_behind_a_byte(seen, &sock, fd, quiet);
+        assert_int_equal(send(fd, "abc", 3, 0), 3);
+        turn_until_told(seen, 4 * (i + 1));
+        assert_int_equal(seen->received_len, 4 * (i + 1));
+    }
+    assert_string_equal(seen->received, "xabcxabc");
+    loop_close(seen->loop, &other);
+    end(seen, &sock, 2);
+    close(quiet);
+    close(fd);
+}
+
+static void
+receive_that_sleeps_over_the_end_is_woken(void **state)
+{
+    struct seen *seen = begin(state);
+    struct loop_sock sock;
+    struct loop_sock other;
+    const int fd = pair_add(seen, &sock);
+    const int quiet = pair_add(seen, &other);
+
+    fall_asleep_behind_a_byte(seen, &sock, fd, quiet);
+    close(fd);
+    turn_until_told(seen, 2);
+    assert_int_equal(seen->ended, 1);
+    assert_int_equal(seen->error, 0);
+    loop_close(seen->loop, &other);
+    end(seen, &sock, 2);
+    close(quiet);
+}
+
+static void
+socket_closed_while_its_receive_sleeps_is_released(void **state)
+{
+    struct seen *seen = begin(state);
+    struct loop_sock sock;
+    struct loop_sock other;
+    const int fd = pair_add(seen, &sock);
+    const int quiet = pair_add(seen, &other);
+
+    fall_asleep_behind_a_byte(seen, &sock, fd, quiet);
+    loop_close(seen->loop, &sock);
+    turn(seen);
+    assert_int_equal(seen->released, 1);
+    end(seen, &other, 2);
+    close(quiet);
+    close(fd);
+}
+
+static void
+socket_that_stays_quiet_is_looked_at_once(void **state)
+{
+    struct seen *seen = begin(state);
+    const struct ring *ring = (const struct ring *)seen->loop;
+    struct loop_sock sock;
+    const int fd = pair_add(seen, &sock);
+
+    turn(seen);
+    assert_null(ring->look); /* Nothing has come, so nothing was missed. */
+    assert_int_equal(send(fd, "x", 1, 0), 1);
+    turn(seen);
+    assert_ptr_equal(ring->look, &sock);
+    turn_until_told(seen, 2);
+    assert_null(ring->look);
+    assert_true(sock.recv_armed);
+    assert_int_equal(sock.ops_in_flight, 1);
+    end(seen, &sock, 1);
+    close(fd);
+}
+
 int
 main(void)
 {
@@ -405,5 +555,14 @@ main(void)
 
         failed += cmocka_run_group_tests(tests, NULL, NULL);
     }
+    void *kind = &kinds[1];
+    const struct CMUnitTest of_ring[] = {
+        cmocka_unit_test_prestate(receive_that_sleeps_over_data_is_woken, kind),
+        cmocka_unit_test_prestate(receive_that_sleeps_over_the_end_is_woken, kind),
+        cmocka_unit_test_prestate(socket_closed_while_its_receive_sleeps_is_released, kind),
+        cmocka_unit_test_prestate(socket_that_stays_quiet_is_looked_at_once, kind),
+    };
+
+    failed += cmocka_run_group_tests(of_ring, NULL, NULL);
     return failed;
 }
