@@ -87,10 +87,10 @@ struct mfs_mount_options {
  * FL_IO. */
 FL_NODISCARD fl_status mfs_mount(struct mfs_media *media, const struct mfs_mount_options *options,
                                  struct mfs **out);
-/* Do what fsync does for all files and clear all flags, unless the filesystem is shut down; end all mappings (their
- * handles are invalid afterwards); free. */
+/* Do what fsync does for all files and clear all flags; end all mappings (their handles are invalid afterwards); free.
+ * If the filesystem is shut down, or this fails, what is not durable is lost, as by a power cut. */
 void mfs_unmount(struct mfs *fs);
-/* Free without writing anything: the power is cut, or was. */
+/* Free without writing anything: the power was cut, or will be before the next mount. */
 void mfs_abandon(struct mfs *fs);
 
 uint32_t mfs_block_bytes(const struct mfs *fs);
@@ -148,7 +148,7 @@ FL_NODISCARD fl_status mfs_next(struct mfs *fs, uint32_t *slot, struct mfs_stat 
 FL_NODISCARD fl_status mfs_read(struct mfs *fs, uint64_t ino, uint64_t off, void *buf, size_t len,
                                 size_t *done);
 /* Allocates and extends as needed. Durable: by fsync; but rule C7: of a block under a no-sync mapping on return.
- * FL_NO_SPACE: *done bytes were written. */
+ * FL_NO_SPACE: *done bytes were written. Any other error: what was written may be there, nothing of it is promised. */
 FL_NODISCARD fl_status mfs_write(struct mfs *fs, uint64_t ino, uint64_t off, const void *buf,
                                  size_t len, size_t *done);
 /* Set the size. Shrinking is rule C9: durable on return if a block was given back; the last block's rest is zeroed,

@@ -218,9 +218,13 @@ mfs_unmount(struct mfs *fs)
         revoke_all(fs, &fs->inodes[i], 0, MFS_LOGICAL_MAX);
         revoke_empty(fs, &fs->inodes[i], 0, MFS_LOGICAL_MAX, true);
     }
-    if (fs_writable(fs) == FL_OK) {
-        /* What fails here, a mount recovers from as from a power cut. */
-        (void)settle(fs);
+    if (!fs->read_only && (fs->shut || settle(fs) != FL_OK)) {
+        /* Of what is not durable the next mount must see nothing: it takes for durable what it reads. */
+        static const struct mfs_choices none;
+
+        const fl_status status = mfs_media_cut(fs->media, &none, NULL);
+
+        FL_ASSERT(status == FL_OK); /* there is nothing to pick wrongly */
     }
     mfs_abandon(fs);
 }

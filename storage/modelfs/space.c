@@ -159,7 +159,7 @@ op_cut(struct mfs *fs, void *args)
 
 /* A cut of what one transaction holds: from the end of the span, half as many extents as before until it fits. */
 static fl_status
-cut_some(struct mfs *fs, struct span *span, bool shrink, uint64_t size_bytes)
+cut_some(struct mfs *fs, struct span *span, bool shrink)
 {
     const struct inode *inode = span->inode;
     const uint32_t first = span->first;
@@ -189,8 +189,7 @@ cut_some(struct mfs *fs, struct span *span, bool shrink, uint64_t size_bytes)
             return status;
         }
     }
-    return FL_FAIL(FL_TOO_LARGE, "no transaction holds one extent of a file of %" PRIu64 " bytes",
-                   size_bytes);
+    return FL_FAIL(FL_TOO_LARGE, "no transaction holds the cut of one extent");
 }
 
 static fl_status
@@ -202,10 +201,11 @@ cut(struct mfs *fs, struct span *span, bool shrink, bool commit)
     fl_status status = txn_run(fs, op_cut, span, commit);
 
     while (status == FL_TOO_LARGE) {
-        status = cut_some(fs, span, shrink, span->size_bytes);
-        if (status == FL_OK) {
-            status = txn_run(fs, op_cut, span, true);
+        status = cut_some(fs, span, shrink);
+        if (status != FL_OK) {
+            break;
         }
+        status = txn_run(fs, op_cut, span, true);
     }
     revoke_after(fs, &late);
     return status;
