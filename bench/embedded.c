@@ -1,6 +1,6 @@
 /* faultline-bench: what the embedded store costs, in time and, exactly, in flushed lines and fences.
  *
- *   faultline-bench [--store PATH] [--mapping auto|dax|page|volatile] [--records N] [--value BYTES] [--batch N]
+ *   faultline-bench [--store PATH] [--mapping auto|dax|page|volatile|model] [--records N] [--value BYTES] [--batch N]
  *   [--phases alone|batched] [--keep]
  *
  * Phases, one thread: insert alone, update alone (random), get (random), get of 16 with prefetch, scan; then, in a
@@ -11,6 +11,7 @@
 #include <faultline/batch.h>
 #include <faultline/cursor.h>
 #include <faultline/faultline.h>
+#include <faultline/modelfs.h>
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -143,6 +144,30 @@ read_memory(const struct bench *bench)
     munmap(memory, lines * LINE);
 }
 
+static bool
+is_model(const struct bench *bench)
+{
+    return strncmp(bench->path, "modelfs:", strlen("modelfs:")) == 0;
+}
+
+/* A file of a model device, once nobody has it mapped; the device stays. */
+static void
+model_remove(const struct bench *bench)
+{
+    const char *name = strrchr(bench->path, '/');
+    const char *device = bench->path + strlen("modelfs:");
+    struct fl_modelfs_options options;
+    struct fl_modelfs *fs = NULL;
+    char *path = strndup(device, (size_t)(name - device));
+
+    fl_modelfs_options_init(&options);
+    options.flags = FL_MODELFS_HOST;
+    check(path == NULL ? FL_NO_MEMORY : fl_modelfs_attach(path, &options, &fs), bench->path);
+    check(fl_modelfs_unlink(fs, name + 1), bench->path);
+    fl_modelfs_detach(fs);
+    free(path);
+}
+
 static void
 store_open(struct bench *bench)
 {
@@ -154,7 +179,7 @@ store_open(struct bench *bench)
     options.durability_min = FL_DURABILITY_PROCESS;
     options.flags |= FL_OPEN_EXCLUSIVE;
     check(fl_open(bench->path, &options, &bench->store), bench->path);
-    if (!bench->keep) {
+    if (!bench->keep && !is_model(bench)) {
         unlink(bench->path); /* at once, so that nothing is left by one that is interrupted */
     }
     fl_stats(bench->store, &stats);
@@ -174,6 +199,9 @@ store_close(struct bench *bench)
            (double)stats.file_bytes / (double)stats.live_bytes, stats.put_path_waits_total,
            stats.put_path_faults_total);
     check(fl_close(bench->store), "close");
+    if (!bench->keep && is_model(bench)) {
+        model_remove(bench);
+    }
 }
 
 static void
@@ -305,7 +333,7 @@ number(const char *text, uint64_t max)
 static enum fl_mapping
 mapping_named(const char *name)
 {
-    for (enum fl_mapping m = FL_MAPPING_AUTO; m <= FL_MAPPING_VOLATILE; m++) {
+    for (enum fl_mapping m = FL_MAPPING_AUTO; m <= FL_MAPPING_MODEL; m++) {
         if (strcmp(name, fl_mapping_name(m)) == 0) {
             return m;
         }

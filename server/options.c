@@ -43,11 +43,8 @@ struct option {
 };
 
 static const struct choice mappings[] = {
-    {"auto", FL_MAPPING_AUTO},
-    {"dax", FL_MAPPING_DAX},
-    {"page", FL_MAPPING_PAGE},
-    {"volatile", FL_MAPPING_VOLATILE},
-    {NULL, 0},
+    {"auto", FL_MAPPING_AUTO},         {"dax", FL_MAPPING_DAX},     {"page", FL_MAPPING_PAGE},
+    {"volatile", FL_MAPPING_VOLATILE}, {"model", FL_MAPPING_MODEL}, {NULL, 0},
 };
 static const struct choice durabilities[] = {
     {"powercut", FL_DURABILITY_POWERCUT},
@@ -80,9 +77,9 @@ static const struct option table[] = {
     {"unixsocketperm", KIND_OCTAL, 0, PLACE(unixsocketperm), 0, 0777, NULL, "MODE",
      "its permissions, octal (what umask leaves)"},
     {"store", KIND_TEXT, 0, TEXT(store), 0, 0, NULL, "PATH",
-     "the store's file, created if absent (./data)"},
+     "the store's file, created if absent (./data); modelfs:DEVICE/NAME is one of a model device"},
     {"mapping", KIND_CHOICE, 0, PLACE(mapping), 0, 0, mappings, "KIND",
-     "auto, dax, page or volatile (auto: the strongest that the file grants)"},
+     "auto, dax, page, volatile or model (auto: the strongest that the file grants)"},
     {"durability-min", KIND_CHOICE, 0, PLACE(durability_min), 0, 0, durabilities, "LEVEL",
      "refuse to start below it: powercut or process (powercut)"},
     {"requirepass", KIND_TEXT, OPTION_LIVE | OPTION_SECRET, TEXT(requirepass), 0, 0, NULL, "P",

@@ -6,13 +6,10 @@
 
 #include "base/fail.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { BATCH_BYTES_MAX = 512 * 1024 };
 
@@ -205,33 +202,6 @@ copy_all(struct fl_store *from, struct fl_store *to, struct fl_check_report *rep
     return status;
 }
 
-/* Put the repaired file in the damaged one's place by one atomic step, then give that one its name. */
-static fl_status
-exchange(const char *path, const char *repaired, const char *damaged)
-{
-    if (renameat2(AT_FDCWD, repaired, AT_FDCWD, path, RENAME_EXCHANGE) != 0) {
-        return FL_FAIL_ERRNO(FL_IO, "exchanging %s and %s", path, repaired);
-    }
-    if (renameat2(AT_FDCWD, repaired, AT_FDCWD, damaged, RENAME_NOREPLACE) != 0) {
-        return FL_FAIL_ERRNO(
-            FL_IO, "the repaired store is in place; the damaged file is left as %s", repaired);
-    }
-    return nosync_sync_directory(path);
-}
-
-/* As the damaged file: who may read that one may read this one. What an ordinary user may not do is left undone. */
-static fl_status
-permissions_copy(const char *path, const char *repaired)
-{
-    struct stat st;
-
-    if (stat(path, &st) != 0 || chmod(repaired, st.st_mode & 07777) != 0) {
-        return FL_FAIL_ERRNO(FL_IO, "giving %s the permissions of %s", repaired, path);
-    }
-    (void)!chown(repaired, st.st_uid, st.st_gid);
-    return FL_OK;
-}
-
 /* A new store in `repaired` with all that can be read from `from`. */
 static fl_status
 salvage(struct fl_store *from, const char *path, const char *repaired,
@@ -255,7 +225,7 @@ salvage(struct fl_store *from, const char *path, const char *repaired,
                        repaired);
     }
     if (status == FL_OK) {
-        status = permissions_copy(path, repaired);
+        status = nosync_name_permit(repaired, path);
     }
     if (status == FL_OK) {
         status = copy_all(from, to, report);
@@ -266,7 +236,7 @@ salvage(struct fl_store *from, const char *path, const char *repaired,
         status = closed;
     }
     if (status != FL_OK) {
-        unlink(repaired);
+        (void)!nosync_name_remove(repaired);
     }
     return status;
 }
@@ -278,13 +248,17 @@ repair(const char *path, const struct fl_check_options *options, const char *rep
 {
     struct fl_store *from = NULL;
     struct fl_options open;
+    bool there = false;
 
-    if (access(damaged, F_OK) == 0) {
-        return FL_FAIL(FL_EXISTS, "%s is there from an earlier repair: move it away", damaged);
-    }
     salvage_options(options, &open);
     fl_status status = fl_open(path, &open, &from);
 
+    if (status == FL_OK) {
+        status = nosync_name_exists(damaged, &there);
+    }
+    if (status == FL_OK && there) {
+        status = FL_FAIL(FL_EXISTS, "%s is there from an earlier repair: move it away", damaged);
+    }
     if (status == FL_OK && store_geometry(from)->ro_only) {
         status = FL_FAIL(FL_VERSION,
                          "%s has features that this version may read but not write: repair it with "
@@ -295,7 +269,7 @@ repair(const char *path, const struct fl_check_options *options, const char *rep
         status = salvage(from, path, repaired, report);
     }
     if (status == FL_OK) {
-        status = exchange(path, repaired, damaged);
+        status = nosync_name_replace(path, repaired, damaged);
     }
     (void)!fl_close(from);
     return status;
@@ -332,12 +306,12 @@ fl_check_repair(const char *path, const struct fl_check_options *options,
         return status;
     }
     /* What a link leads to is repaired, beside it and not beside the link. */
-    char *real = realpath(path, NULL);
+    char *real = NULL;
 
-    if (real == NULL) {
-        return FL_FAIL_ERRNO(FL_IO, "finding %s", path);
+    status = nosync_name_real(path, &real);
+    if (status == FL_OK) {
+        status = repair_real(real, options, report);
+        free(real);
     }
-    status = repair_real(real, options, report);
-    free(real);
     return status;
 }

@@ -83,6 +83,7 @@ store_map_open(const char *path, const struct fl_options *options, struct nosync
         .size_bytes_max =
             options->size_bytes_max != 0 ? options->size_bytes_max : SIZE_BYTES_MAX_DEFAULT,
         .map_align = MAP_ALIGN,
+        .block_bytes = options->block_bytes,
     };
     struct heap_geometry geometry;
     struct stat st;

@@ -110,8 +110,8 @@ bool mapped_populate_again(struct nosync_file *file, uint64_t off, uint64_t len)
 
 /* Zeros, durable as the kind goes; or only where there are none: a block that was there before, after a punch
  * that rolled back, still has its old bytes. */
-FL_NODISCARD fl_status mapped_zero(struct nosync_file *file, uint64_t off, uint64_t len);
-FL_NODISCARD fl_status mapped_zero_stale(struct nosync_file *file, uint64_t off, uint64_t len);
+FL_NODISCARD fl_status mapped_zero(struct nosync_map *map, uint64_t off, uint64_t len);
+FL_NODISCARD fl_status mapped_zero_stale(struct nosync_map *map, uint64_t off, uint64_t len);
 
 /* Punch; FL_NOT_SUPPORTED: zeroed instead. */
 FL_NODISCARD fl_status mapped_punch(struct nosync_file *file, uint64_t off, uint64_t len);

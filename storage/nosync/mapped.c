@@ -15,13 +15,13 @@
 #endif
 
 fl_status
-mapped_zero(struct nosync_file *file, uint64_t off, uint64_t len)
+mapped_zero(struct nosync_map *map, uint64_t off, uint64_t len)
 {
     enum { PIECE = 64 * 1024 };
     static const uint8_t zeros[PIECE];
     struct pm pm;
 
-    pm_init(&pm, &file->map.media);
+    pm_init(&pm, &map->media);
     for (uint64_t at = off; at < off + len; at += PIECE) {
         const uint64_t left = off + len - at;
 
@@ -32,15 +32,15 @@ mapped_zero(struct nosync_file *file, uint64_t off, uint64_t len)
 }
 
 fl_status
-mapped_zero_stale(struct nosync_file *file, uint64_t off, uint64_t len)
+mapped_zero_stale(struct nosync_map *map, uint64_t off, uint64_t len)
 {
     const size_t page = (size_t)getpagesize();
     uint64_t at = off;
 
-    while (at < off + len && bytes_are_zero(file->base + at, page)) {
+    while (at < off + len && bytes_are_zero(map->media.base + at, page)) {
         at += page;
     }
-    return at == off + len ? FL_OK : mapped_zero(file, at, off + len - at);
+    return at == off + len ? FL_OK : mapped_zero(map, at, off + len - at);
 }
 
 bool
@@ -73,7 +73,7 @@ mapped_punch(struct nosync_file *file, uint64_t off, uint64_t len)
     const fl_status status = file_punch(file, off, len);
 
     if (status == FL_NOT_SUPPORTED) {
-        const fl_status zeroed = mapped_zero(file, off, len);
+        const fl_status zeroed = mapped_zero(&file->map, off, len);
 
         return zeroed == FL_OK ? FL_NOT_SUPPORTED : zeroed;
     }

@@ -1,6 +1,7 @@
 #include "storage/nosync/nosync.h"
 
 #include "storage/nosync/file.h"
+#include "storage/nosync/model.h"
 
 #include "base/fail.h"
 
@@ -51,7 +52,7 @@ map_kind(struct nosync_file *file, enum fl_mapping mapping)
     case FL_MAPPING_VOLATILE:
         return volatile_map(file);
     case FL_MAPPING_MODEL:
-        return FL_FAIL(FL_NOT_SUPPORTED, "the model filesystem has no files: %s", file->path);
+        break; /* has paths of its own */
     }
     return FL_FAIL(FL_INVALID, "mapping %d", (int)mapping);
 }
@@ -99,6 +100,13 @@ nosync_open(const struct nosync_request *request, struct nosync_map **out)
     struct nosync_file *file;
     fl_status status = check_request(request);
 
+    if (status == FL_OK && model_path(request->path)) {
+        return model_open(request, out);
+    }
+    if (status == FL_OK && request->mapping == FL_MAPPING_MODEL) {
+        status = FL_FAIL(FL_INVALID, "%s: mapping 'model' goes with a path modelfs:DEVICE/NAME",
+                         request->path);
+    }
     if (status == FL_OK) {
         status = file_open(request, &file);
     }

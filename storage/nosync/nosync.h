@@ -1,8 +1,9 @@
 /* The mapping: a file that grows by faulting blocks, and what durability it was granted.
  *
  * One vtable; the kinds are dax (MAP_SYNC through libpmem2), page (ordinary file, synchronous writes), volatile
- * (flush and fence on memory that a power cut takes), model (later). No kind falls back to another in silence, and
- * no caller above this header knows which one it has.
+ * (flush and fence on memory that a power cut takes), model (a file of a model device, with a path of its own form:
+ * modelfs:DEVICE/NAME). No kind falls back to another in silence, and no caller above this header knows which one it
+ * has.
  *
  * Addresses never move: address space for size_bytes_max is reserved at open, growth is mapped into it.
  */
@@ -25,6 +26,7 @@ struct nosync_request {
     bool sigbus;             /* install the SIGBUS handler (chains); see nosync_guard() */
     uint64_t size_bytes_max; /* address space to reserve, >= the file's present size */
     uint32_t map_align;      /* alignment of the address, a power of two (2 MiB) */
+    uint32_t block_bytes; /* model, if the device is made: its blocks, as near as it can; 0: 4096 */
 };
 
 /* What was granted: shared mapping, MAP_SYNC accepted by VALIDATE and the effective granularity, never a flag that is
@@ -77,6 +79,20 @@ FL_NODISCARD fl_status nosync_open(const struct nosync_request *request, struct 
 
 /* The name of the file at `path`, new or changed, is durable. FL_IO, FL_NO_MEMORY. */
 FL_NODISCARD fl_status nosync_sync_directory(const char *path);
+
+/* ---- names, of ordinary files and of files of model devices ---- */
+
+/* What the path leads to if it is a link. Owner: the caller, free(). FL_IO. */
+FL_NODISCARD fl_status nosync_name_real(const char *path, char **out);
+FL_NODISCARD fl_status nosync_name_exists(const char *path, bool *out);
+/* Who may read `as` may read `path`. FL_IO. */
+FL_NODISCARD fl_status nosync_name_permit(const char *path, const char *as);
+FL_NODISCARD fl_status nosync_name_remove(const char *path);
+/* `with` takes the place of `path`, by one step that a crash undoes or doesn't; what was there is called `old` then, a
+ * name that is free. Durable on return. */
+FL_NODISCARD fl_status nosync_name_replace(const char *path, const char *with, const char *old);
+
+/* ---- pages that can't be read ---- */
 
 /* The first run of bad pages that begins or goes on at *off or behind it, and before `end`: to *off and *len. */
 bool nosync_bad_next(const struct nosync_map *map, uint64_t *off, uint64_t end, uint64_t *len);

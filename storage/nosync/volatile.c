@@ -38,7 +38,7 @@ volatile_fault_in(struct nosync_map *map, uint64_t off, uint64_t len)
         status = mapped_populate(file, off, len, allocated);
     }
     if (status == FL_OK) {
-        status = mapped_zero_stale(file, off, len);
+        status = mapped_zero_stale(map, off, len);
     }
     if (status != FL_OK) {
         /* Nothing half faulted is left behind, nor a longer file. */

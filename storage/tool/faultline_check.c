@@ -35,7 +35,7 @@ static const char help_text[] =
     "\n"
     "Reads the whole store in the file PATH and reports every broken invariant, one a line: rule,\n"
     "offset and length in bytes, what it means and what to do. Writes nothing without --repair.\n"
-    "The store must not be open elsewhere.\n"
+    "The store must not be open elsewhere. PATH may be modelfs:DEVICE/NAME.\n"
     "\n"
     "      --repair   if there is damage, copy every key that can be read into a new file and put\n"
     "                 that in PATH's place; the damaged file stays as PATH.damaged\n"

@@ -73,13 +73,14 @@ fl_bytes(const void *ptr, size_t len)
 
 enum fl_mapping {
     FL_MAPPING_AUTO =
-        0, /* the strongest that the file grants: dax, else volatile on tmpfs, else page */
+        0, /* the strongest that the file grants: dax, else volatile on tmpfs, else page;
+                          * model for a path of that kind */
     FL_MAPPING_DAX = 1, /* MAP_SYNC: user-space flushes survive a power cut */
     FL_MAPPING_PAGE =
         2, /* an ordinary file: a synchronous write for each commit survives a power cut */
     FL_MAPPING_VOLATILE =
         3, /* flush and fence on memory that a power cut takes: survives a process crash */
-    FL_MAPPING_MODEL = 4, /* the model filesystem */
+    FL_MAPPING_MODEL = 4, /* a file of a model device: goes with the path modelfs:DEVICE/NAME */
 };
 
 enum fl_durability {
@@ -136,7 +137,8 @@ struct fl_options {
 
 FL_API void fl_options_init(struct fl_options *options);
 
-/* Open the store at `path`, creating it if asked to, and recover it if it was not closed.
+/* Open the store at `path`, creating it if asked to, and recover it if it was not closed. The path modelfs:DEVICE/NAME
+ * is file NAME of the model device DEVICE (faultline/modelfs.h), which is made if absent.
  *
  * Owner:   the caller owns *out and releases it with fl_close().
  * Durable: yes. On return the store opens again after a power cut.

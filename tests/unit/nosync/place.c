@@ -3,6 +3,8 @@
 #include "tests/lib/child.h"
 #include "tests/lib/die.h"
 
+#include <faultline/modelfs.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -123,6 +125,33 @@ place_request(const char *path, enum fl_mapping mapping, uint64_t size_bytes_max
         .size_bytes_max = size_bytes_max,
         .map_align = 4096,
     };
+}
+
+void
+place_need_userfaultfd(void)
+{
+    enum { DEVICE_BYTES = 1024 * 1024 };
+    struct fl_modelfs_options options;
+    char path[TMPDIR_PATH_BYTES];
+    struct fl_modelfs *fs;
+    struct tmpdir dir;
+
+    tmpdir_create(&dir);
+    fl_modelfs_options_init(&options);
+    options.flags = FL_MODELFS_HOST | FL_MODELFS_FORMAT;
+    options.size_bytes = DEVICE_BYTES;
+    const fl_status status = fl_modelfs_attach(tmpdir_join(&dir, "device", path), &options, &fs);
+
+    if (status == FL_OK) {
+        fl_modelfs_detach(fs);
+    }
+    tmpdir_destroy(&dir);
+    if (status == FL_NOT_SUPPORTED) {
+        die_skip("%s", fl_last_error());
+    }
+    if (status != FL_OK) {
+        die("attach: %s", fl_last_error());
+    }
 }
 
 struct nosync_map *

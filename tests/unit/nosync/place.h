@@ -25,6 +25,9 @@ void place_remove(struct tmpdir *dir);
 struct nosync_request place_request(const char *path, enum fl_mapping mapping,
                                     uint64_t size_bytes_max);
 
+/* Model: ends the program with 77 where userfaultfd is refused. Call it from main(). */
+void place_need_userfaultfd(void);
+
 /* Open; a failure ends the program with its text. */
 struct nosync_map *place_open(const struct nosync_request *request);
 

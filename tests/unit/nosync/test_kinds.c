@@ -2,16 +2,20 @@
  *         take no page fault on the put path; drained bytes are in the file; punched blocks are given back; no
  *         room is a status that leaves the file as it was.
  * Method: the same tests over one kind, named by the first argument, in a directory that suits it: $TMPDIR or
- *         /tmp for page, /dev/shm for volatile, $FL_TEST_DAX_DIR for dax (skipped without it).
- *         The file is read back through a descriptor of the test's own.
+ *         /tmp for page, /dev/shm for volatile, $FL_TEST_DAX_DIR for dax (skipped without it), a model device there for
+ *         model (skipped without userfaultfd). The file is read back through a descriptor of the test's own, or an
+ *         attachment of its own.
  */
 #include "place.h"
 #include "tests/lib/die.h"
 #include "tests/lib/rng.h"
 
+#include <faultline/modelfs.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,11 +33,13 @@ enum { BLOCKS_MAX = 64 };
 static struct {
     enum fl_mapping mapping;
     const char *parent;
+    uint32_t block_bytes; /* of a model device */
 } subject;
 
 struct fixture {
     struct tmpdir dir;
-    char path[TMPDIR_PATH_BYTES];
+    char device[TMPDIR_PATH_BYTES];
+    char path[TMPDIR_PATH_BYTES + 16];
     struct nosync_request request;
     struct nosync_map *map;
     struct pm pm;
@@ -49,9 +55,15 @@ setup(void **state)
     } else {
         tmpdir_create_in(&f->dir, subject.parent);
     }
-    f->request = place_request(tmpdir_join(&f->dir, "heap", f->path), subject.mapping,
-                               BLOCKS_MAX * BIG_BLOCK);
+    if (subject.mapping == FL_MAPPING_MODEL) {
+        (void)snprintf(f->path, sizeof(f->path), "modelfs:%s/heap",
+                       tmpdir_join(&f->dir, "device", f->device));
+    } else {
+        tmpdir_join(&f->dir, "heap", f->path);
+    }
+    f->request = place_request(f->path, subject.mapping, BLOCKS_MAX * BIG_BLOCK);
     f->request.map_align = BIG_BLOCK;
+    f->request.block_bytes = subject.block_bytes;
     f->map = place_open(&f->request);
     pm_init(&f->pm, &f->map->media);
     *state = f;
@@ -113,9 +125,12 @@ grant_is_the_kind_that_was_asked_for(void **state)
         assert_true(f->map->grant.durability >= FL_DURABILITY_POWERCUT_UNVERIFIED);
         assert_int_equal(f->map->media.mode, PM_STAGED);
         break;
+    case FL_MAPPING_MODEL:
+        assert_int_equal(f->map->grant.durability, FL_DURABILITY_PROCESS);
+        assert_int_equal(f->map->media.mode, PM_HOOKED);
+        break;
     case FL_MAPPING_VOLATILE:
     case FL_MAPPING_AUTO:
-    case FL_MAPPING_MODEL:
         assert_int_equal(f->map->grant.durability, FL_DURABILITY_PROCESS);
         assert_int_equal(f->map->media.mode, PM_DIRECT);
         break;
@@ -179,6 +194,26 @@ fault_in_over_old_bytes_reads_as_zeros(void **state)
     assert_bytes(f->map->media.base, PLACE_BLOCK, 0);
 }
 
+/* Not through the mapping. */
+static void
+read_back(const struct fixture *f, uint8_t *to, size_t len)
+{
+    struct fl_modelfs *fs;
+    size_t done = 0;
+
+    if (subject.mapping == FL_MAPPING_MODEL) {
+        assert_int_equal(fl_modelfs_attach(f->device, NULL, &fs), FL_OK);
+        assert_int_equal(fl_modelfs_read(fs, "heap", 0, to, len, &done), FL_OK);
+        fl_modelfs_detach(fs);
+    } else {
+        const int fd = open(f->path, O_RDONLY | O_CLOEXEC);
+
+        done = (size_t)pread(fd, to, len, 0);
+        assert_int_equal(close(fd), 0);
+    }
+    assert_int_equal(done, len);
+}
+
 static void
 drained_bytes_are_in_the_file(void **state)
 {
@@ -187,7 +222,6 @@ drained_bytes_are_in_the_file(void **state)
     uint8_t *oracle = calloc(1, PLACE_BLOCK);
     uint8_t *found = malloc(PLACE_BLOCK);
     uint8_t src[3000];
-    const int fd = open(f->path, O_RDONLY | O_CLOEXEC);
 
     assert_int_equal(nosync_fault_in(f->map, 0, PLACE_BLOCK), FL_OK);
     for (int i = 0; i < 300; i++) {
@@ -203,9 +237,8 @@ drained_bytes_are_in_the_file(void **state)
         assert_int_equal(pm_drain(&f->pm), FL_OK);
         assert_memory_equal(f->map->media.base, oracle, PLACE_BLOCK);
     }
-    assert_int_equal(pread(fd, found, PLACE_BLOCK, 0), PLACE_BLOCK);
+    read_back(f, found, PLACE_BLOCK);
     assert_memory_equal(found, oracle, PLACE_BLOCK);
-    assert_int_equal(close(fd), 0);
     free(oracle);
     free(found);
 }
@@ -275,20 +308,36 @@ growth_over_the_limit_is_no_space(void **state)
     assert_memory_equal(f->map->media.base + max - 8, "12345678", 8);
 }
 
-static long
+/* This thread's page faults so far; of a model device those that its host has answered. The model of the media, in the
+ * same process, has some of its own. */
+static uint64_t
+count_faults(const struct fixture *f)
+{
+    struct fl_modelfs_figures figures = {.struct_bytes = sizeof(figures)};
+    struct rusage usage;
+    struct fl_modelfs *fs;
+
+    if (subject.mapping != FL_MAPPING_MODEL) {
+        assert_int_equal(getrusage(RUSAGE_THREAD, &usage), 0);
+        return (uint64_t)(usage.ru_minflt + usage.ru_majflt);
+    }
+    assert_int_equal(fl_modelfs_attach(f->device, NULL, &fs), FL_OK);
+    assert_int_equal(fl_modelfs_figures(fs, &figures), FL_OK);
+    fl_modelfs_detach(fs);
+    return figures.faults_read + figures.faults_write + figures.faults_bus;
+}
+
+static uint64_t
 faults_of_commits(struct fixture *f, uint64_t first, uint64_t end)
 {
-    struct rusage before;
-    struct rusage after;
+    const uint64_t before = count_faults(f);
     uint8_t record[128] = {5};
 
-    assert_int_equal(getrusage(RUSAGE_THREAD, &before), 0);
     for (uint64_t off = first * BIG_BLOCK; off < end * BIG_BLOCK; off += 32768) {
         pm_write_nofence(&f->pm, off, record, sizeof(record));
         assert_int_equal(pm_drain(&f->pm), FL_OK);
     }
-    assert_int_equal(getrusage(RUSAGE_THREAD, &after), 0);
-    return after.ru_minflt - before.ru_minflt + after.ru_majflt - before.ru_majflt;
+    return count_faults(f) - before;
 }
 
 static void
@@ -406,6 +455,11 @@ main(int argc, char **argv)
         if (subject.parent == NULL) {
             die_skip("FL_TEST_DAX_DIR names no directory on a DAX filesystem");
         }
+    } else if (strcmp(kind, "model") == 0) {
+        place_need_userfaultfd();
+        subject.mapping = FL_MAPPING_MODEL;
+        subject.parent = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : NULL;
+        subject.block_bytes = BIG_BLOCK;
     } else {
         die("%s: no such kind", kind);
     }

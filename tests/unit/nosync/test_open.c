@@ -372,12 +372,12 @@ dax_on_an_ordinary_file_is_not_granted(void **state)
 }
 
 static void
-model_has_no_files(void **state)
+model_is_refused_for_an_ordinary_path(void **state)
 {
     struct fixture *f = *state;
 
     f->request.mapping = FL_MAPPING_MODEL;
-    assert_refused(&f->request, FL_NOT_SUPPORTED, "model");
+    assert_refused(&f->request, FL_INVALID, "modelfs:DEVICE/NAME");
     assert_false(is_there(f->path));
 }
 
@@ -496,7 +496,7 @@ main(void)
         CASE(no_address_space_is_no_memory),
         CASE(ordinary_file_grants_page_by_itself),
         CASE(dax_on_an_ordinary_file_is_not_granted),
-        CASE(model_has_no_files),
+        CASE(model_is_refused_for_an_ordinary_path),
         CASE(volatile_is_refused_where_a_power_cut_counts),
         CASE(tmpfs_grants_volatile_and_says_so),
         CASE(child_of_fork_has_no_mapping),

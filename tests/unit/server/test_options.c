@@ -104,7 +104,7 @@ nonsense_is_refused_with_its_name(void **state)
     assert_int_equal(PARSE(&options, &action, "--block-bytes", "4097"), FL_OK);
     assert_int_equal(options_check(&options), FL_INVALID);
     assert_non_null(strstr(fl_last_error(), "power of two"));
-    assert_int_equal(PARSE(&options, &action, "--mapping", "model"), FL_INVALID);
+    assert_int_equal(PARSE(&options, &action, "--mapping", "nonsense"), FL_INVALID);
 }
 
 static void
