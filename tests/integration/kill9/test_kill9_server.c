@@ -1,15 +1,17 @@
 /* Goal:   kill -9 of the server at any moment loses nothing that was acknowledged, tears no MSET, MULTI/EXEC
  *         or DEL of several keys, and leaves points, order and counts in agreement; on a real disk (page
- *         mapping) and in memory (volatile), with blocks of 2 MiB and small ones.
+ *         mapping), in memory (volatile) and on a model device that dies with the server, with blocks of 2 MiB and
+ *         small ones.
  * Method: 8 writers pipeline SET, DEL, MSET and MULTI/EXEC over TCP beside a reader; after a random time the
  *         server gets SIGKILL. It is started again on the same file (now and then killed in the middle of
  *         that) and all that it holds is compared with what the writers had sent, and had heard back. The
  *         store lives on from round to round; every few rounds the verifier reads the file as the kill left
- *         it. `--rounds N` for more. */
+ *         it. `--rounds N` for more; `--mapping page|volatile|model`. */
 #include "tests/integration/kill9/clients.h"
 #include "tests/integration/support/place.h"
 #include "tests/lib/die.h"
 #include "tests/lib/rng.h"
+#include "tests/unit/nosync/place.h"
 
 #include <faultline/check.h>
 
@@ -34,14 +36,17 @@ enum {
 struct settings {
     const char *program;
     unsigned rounds;
-    bool volatile_kind;
+    const char *mapping;
+    bool in_memory; /* a promise for processes only */
+    bool model;
 };
 
-static struct settings settings = {.rounds = 50};
+static struct settings settings = {.rounds = 50, .mapping = "page"};
 
 struct game {
     struct tmpdir dir;
-    char store[TMPDIR_PATH_BYTES];
+    char file[TMPDIR_PATH_BYTES]; /* of the store, or of its device */
+    char store[TMPDIR_PATH_BYTES + 16];
     const char *flags[16];
     struct rng rng;
     uint64_t seed;
@@ -68,16 +73,18 @@ game_begin(struct game *game, const char *block_bytes)
     const char *const flags[] = {"--store",
                                  game->store,
                                  "--mapping",
-                                 settings.volatile_kind ? "volatile" : "page",
+                                 settings.mapping,
                                  "--durability-min",
-                                 settings.volatile_kind ? "process" : "powercut",
+                                 settings.in_memory ? "process" : "powercut",
                                  "--block-bytes",
                                  block_bytes,
                                  "--size-max",
-                                 "4gb",
+                                 settings.model ? "256mb" : "4gb",
                                  NULL};
 
-    tmpdir_join(&game->dir, block_bytes, game->store);
+    tmpdir_join(&game->dir, block_bytes, game->file);
+    snprintf(game->store, sizeof(game->store), settings.model ? "modelfs:%s/heap" : "%s",
+             game->file);
     memcpy(game->flags, flags, sizeof(flags));
     for (unsigned i = 0; i < CLIENTS_WRITERS; i++) {
         ledger_init(&game->ledgers[i], game->seed, i);
@@ -187,7 +194,7 @@ game_end(struct game *game)
     subject_start(&game->subject, settings.program, game->flags, READY_MS);
     game_verify(game, false);
     subject_stop(&game->subject, READY_MS);
-    unlink(game->store);
+    unlink(game->file);
 }
 
 static void
@@ -197,10 +204,9 @@ server_killed_at_random_keeps_what_it_acknowledged(void **state)
     static struct game game;
 
     (void)state;
-    if (!(settings.volatile_kind ? place_in_memory(&game.dir, (uint64_t)1 << 30)
-                                 : place_on_disk(&game.dir, (uint64_t)1 << 30))) {
-        die_skip("no filesystem %s with 1 GiB free",
-                 settings.volatile_kind ? "in memory" : "on disk");
+    if (!(settings.in_memory ? place_in_memory(&game.dir, (uint64_t)1 << 30)
+                             : place_on_disk(&game.dir, (uint64_t)1 << 30))) {
+        die_skip("no filesystem %s with 1 GiB free", settings.in_memory ? "in memory" : "on disk");
     }
     game.rng = rng_seeded(20260801);
     game.seed = rng_u64(&game.rng);
@@ -218,10 +224,9 @@ server_killed_at_random_keeps_what_it_acknowledged(void **state)
     printf("%u rounds on %s: %lu steps sent, %lu acknowledged, %lu values read meanwhile, %lu "
            "starts killed, "
            "%lu files checked; lost %lu, torn %lu\n",
-           settings.rounds, settings.volatile_kind ? "volatile" : "page", (unsigned long)game.sent,
-           (unsigned long)game.acked, (unsigned long)game.reads, (unsigned long)game.starts_killed,
-           (unsigned long)game.checks, (unsigned long)game.faults.lost,
-           (unsigned long)game.faults.torn);
+           settings.rounds, settings.mapping, (unsigned long)game.sent, (unsigned long)game.acked,
+           (unsigned long)game.reads, (unsigned long)game.starts_killed, (unsigned long)game.checks,
+           (unsigned long)game.faults.lost, (unsigned long)game.faults.torn);
     assert_true(game.acked > settings.rounds);
     tmpdir_destroy(&game.dir);
 }
@@ -239,11 +244,16 @@ main(int argc, char **argv)
         } else if (strcmp(argv[i], "--rounds") == 0) {
             settings.rounds = (unsigned)strtoul(argv[i + 1], NULL, 10);
         } else if (strcmp(argv[i], "--mapping") == 0) {
-            settings.volatile_kind = strcmp(argv[i + 1], "volatile") == 0;
+            settings.mapping = argv[i + 1];
         }
     }
+    settings.model = strcmp(settings.mapping, "model") == 0;
+    settings.in_memory = settings.model || strcmp(settings.mapping, "volatile") == 0;
     if (settings.program == NULL) {
-        die("usage: %s --server PROGRAM [--mapping page|volatile] [--rounds N]", argv[0]);
+        die("usage: %s --server PROGRAM [--mapping page|volatile|model] [--rounds N]", argv[0]);
+    }
+    if (settings.model) {
+        place_need_userfaultfd();
     }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
