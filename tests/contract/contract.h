@@ -35,6 +35,13 @@ extern const struct scenario scenarios_life[];
 const struct scenario *contract_scenario(unsigned n);
 const struct scenario *contract_find(const char *name);
 
+/* What another process of a scenario does. NULL: no such body. */
+struct contract_body {
+    const char *name;
+    int (*run)(struct adapter *a, struct mapping *inherited);
+};
+const struct contract_body *contract_body(const char *name);
+
 /* ---- saying ---- */
 
 void need(struct contract *t, bool condition, const char *format, ...)

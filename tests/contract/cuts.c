@@ -117,9 +117,7 @@ cut_torn(struct cuts *cuts, uint64_t n)
 bool
 cuts_next(struct cuts *cuts)
 {
-    if (cuts->next > 0) {
-        mfs_media_restore(cuts->media, cuts->saved);
-    }
+    mfs_media_restore(cuts->media, cuts->saved);
     if (cuts->next == cuts->whole + cuts->torn) {
         return false;
     }

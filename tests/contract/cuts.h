@@ -26,10 +26,11 @@ struct cuts {
     bool grouped;
 };
 
-/* Nothing is mounted. Aborts if the lines that are no data can't all be tried: that is a test made too large. */
+/* What a power cut may leave now, to be tried later: other things may be done to the device in between. Aborts if the
+ * lines that are no data can't all be tried: that is a test made too large. */
 void cuts_begin(struct cuts *cuts, struct mfs_media *media, const struct cuts_area *area);
-/* Cut the power in the next way; false: that was the last, and media is as at the beginning again. The first takes no
- * line that could be lost, the last of the whole ones takes every line. */
+/* With nothing mounted: put the device back and cut its power in the next way; false: that was the last. The first
+ * takes no line that could be lost, the last of the whole ones takes every line. */
 bool cuts_next(struct cuts *cuts);
 void cuts_end(struct cuts *cuts);
 

@@ -1,6 +1,7 @@
 #include "tests/contract/kernel_adapter.h"
 
 #include "storage/persist/pm_flush.h"
+#include "tests/contract/contract.h"
 #include "tests/lib/die.h"
 
 #include <errno.h>
@@ -429,8 +430,7 @@ op_fail_commits(struct adapter *a)
 }
 
 static pid_t
-op_spawn(struct adapter *a, int (*body)(struct adapter *a, struct mapping *inherited),
-         struct mapping *inherited)
+op_spawn(struct adapter *a, const char *body, struct mapping *inherited)
 {
     const pid_t pid = fork();
 
@@ -438,7 +438,7 @@ op_spawn(struct adapter *a, int (*body)(struct adapter *a, struct mapping *inher
         die_errno("fork");
     }
     if (pid == 0) {
-        _exit(body(a, inherited));
+        _exit(contract_body(body)->run(a, inherited));
     }
     return pid;
 }

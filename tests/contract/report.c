@@ -25,7 +25,7 @@ main(int argc, char **argv)
     }
     results_print(&results, markdown, stdout);
     (void)fflush(stdout);
-    const unsigned wrong = results_judge(&results, stderr);
+    const unsigned wrong = results_judge(&results, NULL, stderr);
     (void)printf("\n%zu answers, %u wrong\n", results.count, wrong);
     results_free(&results);
     return wrong == 0 ? 0 : 1;

@@ -185,7 +185,7 @@ expectation_of(const struct result *r)
 }
 
 unsigned
-results_judge(const struct results *results, FILE *out)
+results_judge(const struct results *results, const char *scenario, FILE *out)
 {
     unsigned wrong = results->broken;
     char text[128];
@@ -194,7 +194,8 @@ results_judge(const struct results *results, FILE *out)
         for (int c = 0; c < COLUMNS; c++) {
             const char *wanted = expected(e, (enum column)c);
             const char *found = seen(results, (enum column)c, e, text, sizeof(text));
-            if (results->ran[c] && !is_right(wanted, found)) {
+            if (results->ran[c] && (scenario == NULL || strcmp(scenario, e->scenario) == 0) &&
+                !is_right(wanted, found)) {
                 (void)fprintf(out, "WRONG %s, %s, %s: %s, not %s\n", column_names[c], e->scenario,
                               e->fact, found[0] != 0 ? found : "not found", wanted);
                 wrong++;

@@ -52,7 +52,8 @@ void results_write(const struct results *results, FILE *out);
 /* A table of all questions, columns side by side, then what Linux does otherwise and why. */
 void results_print(const struct results *results, bool markdown, FILE *out);
 
-/* Answers that are missing, or not as expected, and facts that no question is about; each is printed to `out`. */
-unsigned results_judge(const struct results *results, FILE *out);
+/* Answers that are missing, or not as expected, and facts that no question is about; each is printed to `out`. Of one
+ * scenario, or with NULL of all. */
+unsigned results_judge(const struct results *results, const char *scenario, FILE *out);
 
 #endif

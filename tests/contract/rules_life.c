@@ -99,8 +99,8 @@ stopped_run(struct contract *t)
         return;
     }
     (void)make_mapped(t, "f", 3);
-    const pid_t stopped = ops->spawn(t->a, stopped_body, NULL);
-    const pid_t killed = ops->spawn(t->a, killed_body, NULL);
+    const pid_t stopped = ops->spawn(t->a, "stopped", NULL);
+    const pid_t killed = ops->spawn(t->a, "killed", NULL);
     need(t, waitpid(stopped, &status, WUNTRACED) == stopped && WIFSTOPPED(status),
          "the mapper did not stop: %d", status);
     need(t, waitpid(killed, &status, WUNTRACED) == killed && WIFSTOPPED(status),
@@ -132,6 +132,20 @@ fork_body(struct adapter *a, struct mapping *inherited)
     return bad;
 }
 
+const struct contract_body *
+contract_body(const char *name)
+{
+    static const struct contract_body bodies[] = {
+        {"stopped", stopped_body}, {"killed", killed_body}, {"forked", fork_body}};
+
+    for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+        if (strcmp(bodies[i].name, name) == 0) {
+            return &bodies[i];
+        }
+    }
+    return NULL;
+}
+
 static void
 fork_run(struct contract *t)
 {
@@ -144,7 +158,7 @@ fork_run(struct contract *t)
     make_file(t, "f", 2);
     struct mapping *map = map_file(t, "f", 2, true);
     put_durably(t, map, 0, 'A');
-    const pid_t child = ops->spawn(t->a, fork_body, map);
+    const pid_t child = ops->spawn(t->a, "forked", map);
     need(t, waitpid(child, &status, 0) == child, "the child is gone");
     const bool segv = WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
     const bool none = segv || (WIFEXITED(status) && WEXITSTATUS(status) == NO_ACCESS);
