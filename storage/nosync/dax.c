@@ -145,7 +145,7 @@ static fl_status
 map_next_chunk(struct nosync_file *file, uint64_t end_wanted)
 {
     struct dax *dax = file->dax;
-    const uint64_t end = file_end(file);
+    uint64_t end = 0;
     const uint64_t chunk_min =
         dax->mapped_bytes > CHUNK_BYTES_MIN ? dax->mapped_bytes : CHUNK_BYTES_MIN;
     const uint64_t wanted = end_wanted - dax->mapped_bytes;
@@ -154,8 +154,12 @@ map_next_chunk(struct nosync_file *file, uint64_t end_wanted)
     const uint64_t len = left < chunk ? left : chunk;
 
     FL_ASSERT(dax->maps_count < CHUNKS_MAX);
-    fl_status status = file_extend(file, dax->mapped_bytes + len);
+    fl_status status = file_size(file, &end);
 
+    if (status != FL_OK) {
+        return status;
+    }
+    status = file_extend(file, dax->mapped_bytes + len);
     if (status == FL_OK) {
         status = map_chunk(file, len);
     }

@@ -53,7 +53,7 @@ static fl_status
 allocate(struct nosync_file *file, uint64_t off, uint64_t len)
 {
     bool zapped;
-    const fl_status status = dax_grow(file, off + len, &zapped);
+    fl_status status = dax_grow(file, off + len, &zapped);
 
     if (zapped) {
         hot_populate(file);
@@ -61,7 +61,12 @@ allocate(struct nosync_file *file, uint64_t off, uint64_t len)
     if (status != FL_OK) {
         return status;
     }
-    const uint64_t end_before = file_end(file);
+    uint64_t end_before = 0;
+
+    status = file_size(file, &end_before);
+    if (status != FL_OK) {
+        return status;
+    }
     const int error = file_write_zeros(file, off, len);
 
     if (error != 0) {

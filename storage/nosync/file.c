@@ -225,6 +225,11 @@ file_open(const struct nosync_request *request, struct nosync_file **out)
     if (status == FL_OK) {
         status = sync_creation(file);
     }
+    if (status == FL_OK) {
+        uint64_t end = 0;
+
+        status = file_size(file, &end);
+    }
     if (status != FL_OK) {
         file_uncreate(file);
         file_close(file);

@@ -32,8 +32,9 @@ struct nosync_file {
     struct dax *dax;
     struct hot_range hot[HOT_MAX]; /* under grow_lock */
     size_t hot_next;
-    pthread_mutex_t grow_lock; /* st_size, and blocks half allocated */
-    atomic_bool failed;        /* page: a sync has failed; nothing is written any more */
+    pthread_mutex_t grow_lock;  /* st_size, and blocks half allocated */
+    _Atomic(uint64_t) end_seen; /* st_size as last read */
+    atomic_bool failed;         /* page: a sync has failed; nothing is written any more */
     char *path;
 };
 
@@ -65,6 +66,9 @@ void file_forbid_fork(void *base, uint64_t bytes);
 void file_describe(struct nosync_file *file, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* st_size. To be asked before it is changed: who doesn't know it may cut the file. FL_IO. */
+FL_NODISCARD fl_status file_size(struct nosync_file *file, uint64_t *end);
+/* The same for showing: what it was when it was last to be had. */
 uint64_t file_end(struct nosync_file *file);
 
 /* Blocks for the range, without a change of st_size. FL_NO_SPACE gives back what was had of them.

@@ -122,12 +122,15 @@ static fl_status
 allocate(struct nosync_file *file, uint64_t off, uint64_t len)
 {
     /* First, so that lack of space shows before anything is written. */
-    const fl_status status = file_allocate(file, off, len);
+    fl_status status = file_allocate(file, off, len);
+    uint64_t end_before = 0;
 
-    if (status != FL_OK && status != FL_NOT_SUPPORTED) {
+    if (status == FL_OK || status == FL_NOT_SUPPORTED) {
+        status = file_size(file, &end_before);
+    }
+    if (status != FL_OK) {
         return status;
     }
-    const uint64_t end_before = file_end(file);
     const int error = file_write_zeros(file, off, len);
 
     if (error != 0) {

@@ -92,12 +92,25 @@ file_map_whole(struct nosync_file *file, bool writable)
     return FL_FAIL(FL_NO_MEMORY, "map %s: no room that stays free", file->path);
 }
 
-uint64_t
-file_end(struct nosync_file *file)
+fl_status
+file_size(struct nosync_file *file, uint64_t *end)
 {
     struct stat st;
 
-    return fstat(file->fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+    if (fstat(file->fd, &st) != 0) {
+        return FL_FAIL_ERRNO(FL_IO, "fstat %s", file->path);
+    }
+    *end = (uint64_t)st.st_size;
+    atomic_store(&file->end_seen, *end);
+    return FL_OK;
+}
+
+uint64_t
+file_end(struct nosync_file *file)
+{
+    uint64_t end = 0;
+
+    return file_size(file, &end) == FL_OK ? end : atomic_load(&file->end_seen);
 }
 
 static int
@@ -120,8 +133,12 @@ file_give_back(struct nosync_file *file, uint64_t off, uint64_t len)
 fl_status
 file_allocate(struct nosync_file *file, uint64_t off, uint64_t len)
 {
-    const uint64_t end = file_end(file);
+    uint64_t end = 0;
+    const fl_status status = file_size(file, &end);
 
+    if (status != FL_OK) {
+        return status;
+    }
     if (allocate(file->fd, FALLOC_FL_KEEP_SIZE, off, len) == 0) {
         return FL_OK;
     }
@@ -144,8 +161,11 @@ file_allocate(struct nosync_file *file, uint64_t off, uint64_t len)
 fl_status
 file_extend(struct nosync_file *file, uint64_t end)
 {
-    if (file_end(file) >= end) {
-        return FL_OK;
+    uint64_t end_now = 0;
+    const fl_status status = file_size(file, &end_now);
+
+    if (status != FL_OK || end_now >= end) {
+        return status;
     }
     if (ftruncate(file->fd, (off_t)end) != 0) {
         return FL_FAIL_ERRNO(file_status(errno), "extend %s to %" PRIu64 " bytes", file->path, end);

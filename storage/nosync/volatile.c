@@ -11,9 +11,11 @@ allocate_and_extend(struct nosync_file *file, uint64_t off, uint64_t len, bool *
                     uint64_t *end_before)
 {
     (void)pthread_mutex_lock(&file->grow_lock);
-    *end_before = file_end(file);
-    fl_status status = file_allocate(file, off, len);
+    fl_status status = file_size(file, end_before);
 
+    if (status == FL_OK) {
+        status = file_allocate(file, off, len);
+    }
     *allocated = status == FL_OK;
     if (status == FL_OK || status == FL_NOT_SUPPORTED) {
         status = file_extend(file, off + len);
@@ -26,7 +28,7 @@ static fl_status
 volatile_fault_in(struct nosync_map *map, uint64_t off, uint64_t len)
 {
     struct nosync_file *file = file_of(map);
-    uint64_t end_before = 0;
+    uint64_t end_before = UINT64_MAX; /* not known yet */
     bool allocated = false;
     fl_status status = file_check_range(file, off, len);
 

@@ -68,9 +68,9 @@ file_write_zeros(struct nosync_file *file, uint64_t off, uint64_t len)
 void
 file_undo_growth(struct nosync_file *file, uint64_t end_before, uint64_t off, uint64_t len)
 {
-    const uint64_t end = file_end(file);
+    uint64_t end = 0;
 
-    if (end_before <= off && end > off && end <= off + len) {
+    if (file_size(file, &end) == FL_OK && end_before <= off && end > off && end <= off + len) {
         (void)!ftruncate(file->fd, (off_t)off);
     } else {
         file_give_back(file, off, len);

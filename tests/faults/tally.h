@@ -2,7 +2,7 @@
  *
  *   faults: poison-open injected=321 refused=300 survived=21
  *
- * "refused": the operation that met the fault said so. "survived": it needed no word, the fault cost nothing.
+ * "refused": an operation that met the fault said so. "survived": it cost nothing that had to be told.
  */
 #ifndef FL_TESTS_FAULTS_TALLY_H
 #define FL_TESTS_FAULTS_TALLY_H
@@ -15,10 +15,10 @@ struct tally {
 };
 
 static inline void
-tally_add(struct tally *tally, bool refused)
+tally_add(struct tally *tally, unsigned long injected, bool refused)
 {
-    tally->injected++;
-    tally->refused += refused;
+    tally->injected += injected;
+    tally->refused += refused ? injected : 0;
 }
 
 void tally_print(const struct tally *tally);

@@ -145,7 +145,7 @@ check_open(struct subject *s)
     struct fl_store *store = NULL;
     fl_status status = open_store(s, 0, true, &store);
 
-    tally_add(&tallies[AT_OPEN], status != FL_OK);
+    tally_add(&tallies[AT_OPEN], 1, status != FL_OK);
     if (status == FL_OK) { /* an open doesn't read there */
         (void)ask_all(s, store, "opened", false);
         (void)fl_close(store);
@@ -155,7 +155,7 @@ check_open(struct subject *s)
     }
     file_write(s);
     status = open_store(s, FL_OPEN_READ_ONLY | FL_OPEN_SALVAGE, true, &store);
-    tally_add(&tallies[AT_SALVAGE], status != FL_OK);
+    tally_add(&tallies[AT_SALVAGE], 1, status != FL_OK);
     if (status == FL_OK) {
         fl_stats(store, &stats);
         (void)ask_all(s, store, "salvaged", stats.lost_ranges > 0);
@@ -257,7 +257,7 @@ check_while_open(struct subject *s)
     const fl_status closed = fl_close(store);
 
     assert_true(closed == FL_OK || closed == FL_IO);
-    tally_add(&tallies[WHILE_OPEN], errors > 0 || closed != FL_OK);
+    tally_add(&tallies[WHILE_OPEN], 1, errors > 0 || closed != FL_OK);
     /* The page is as good as before again: what was acknowledged is there. */
     assert_int_equal(open_store(s, 0, false, &store), FL_OK);
     errors = ask_all(s, store, "opened again", false);
