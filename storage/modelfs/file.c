@@ -84,21 +84,26 @@ op_write(struct mfs *fs, void *args)
     return inode_changed(fs, inode, part->size_bytes);
 }
 
-/* Rule C7: under a no-sync mapping the block is taken from all mappings, and its lines are flushed. */
+/* Rule C7: under a no-sync mapping the block is taken from all mappings, and its lines are flushed. Those of a new
+ * block are too: the commit that shows it fences them, so that a power cut leaves the old bytes or the new ones. */
 static fl_status
-write_part(struct mfs *fs, struct part *part, const void *src, bool flush)
+write_part(struct mfs *fs, struct part *part, const void *src, bool promised)
 {
+    const struct mfs_extent_state *e = extent_lookup(fs, part->inode, part->block);
+    const uint32_t before = e == NULL || (e->flags & MFS_EXTENT_UNWRITTEN) != 0
+                                ? UINT32_MAX
+                                : extent_physical(e, part->block);
     const fl_status status = txn_run(fs, op_write, part, false);
 
     if (status != FL_OK) {
         return status;
     }
-    const struct mfs_extent_state *e = extent_lookup(fs, part->inode, part->block);
-
+    e = extent_lookup(fs, part->inode, part->block);
     FL_ASSERT(e != NULL);
     const uint64_t off = block_off(fs, extent_physical(e, part->block)) + part->from;
+    const bool flush = promised || extent_physical(e, part->block) != before;
 
-    if (flush) {
+    if (promised) {
         revoke_all(fs, part->inode, part->block, (uint64_t)part->block + 1);
     }
     mfs_media_store(fs->media, off, src, part->to - part->from);
@@ -126,13 +131,13 @@ mfs_write(struct mfs *fs, uint64_t ino, uint64_t off, const void *buf, size_t le
     while (status == FL_OK && *done < len) {
         struct part part = part_at(fs, inode, off + *done, len - *done);
         const uint64_t end = off + *done + (part.to - part.from);
-        const bool flush = nosync_covers(inode, part.block);
+        const bool covered = nosync_covers(inode, part.block);
 
         part.first = *done == 0;
         part.size_bytes = end > inode->state.size_bytes ? end : inode->state.size_bytes;
-        status = write_part(fs, &part, (const uint8_t *)buf + *done, flush);
+        status = write_part(fs, &part, (const uint8_t *)buf + *done, covered);
         if (status == FL_OK) {
-            promised = promised || flush;
+            promised = promised || covered;
             *done += part.to - part.from;
         }
     }

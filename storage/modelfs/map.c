@@ -22,6 +22,8 @@ nosync_covers(const struct inode *inode, uint32_t block)
 static fl_status
 refuse_shared(struct mfs *fs, struct inode *inode)
 {
+    bool leaving = false; /* a clone is gone, but not durably */
+
     for (uint32_t i = 0; i < inode->count; i++) {
         const struct mfs_extent_state *e = extent_at(fs, inode, i);
 
@@ -29,13 +31,10 @@ refuse_shared(struct mfs *fs, struct inode *inode)
             if (fs->refs[block] > 1) {
                 return FL_FAIL(FL_BUSY, "%s shares blocks with a clone", inode->state.name);
             }
-            if (fs->held[block] > 1) {
-                /* The clone is gone, but not durably. */
-                return journal_commit(fs);
-            }
+            leaving = leaving || fs->held[block] > 1;
         }
     }
-    return FL_OK;
+    return leaving ? journal_commit(fs) : FL_OK;
 }
 
 fl_status

@@ -1,6 +1,7 @@
-/* Goal:   no memory is a status of the call that lacks it: the files are as before, or as after, and the next call works.
- * Method: each operation runs on a filesystem of its own with its n-th allocation and all after it failing, for n from 1
- *         on until it succeeds.
+/* Goal:   no memory is a status of the call that lacks it: the files are as before, or as after, and the next call
+ *         works.
+ * Method: each operation runs on a filesystem of its own with its n-th allocation and all after it failing, for n from
+ *         1 on until it succeeds.
  */
 #include "base/mem.h"
 #include "tests/unit/modelfs/fs_explore.h"
