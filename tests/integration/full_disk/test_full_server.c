@@ -2,14 +2,15 @@
  *         again after a deletion or once the disk has space again, a failed command has no effect in part,
  *         nothing that was acknowledged is lost, not even by kill -9 and a restart on the full disk, and the
  *         server never exits.
- * Method: a filesystem of some MiB of the test's own, tmpfs (volatile mapping) or ext4 on a loop device
- *         (page mapping) by the first argument, filled over TCP until writes are refused. The test keeps
- *         account of what was acknowledged. */
+ * Method: a filesystem of some MiB of the test's own, tmpfs (volatile mapping), ext4 on a loop device (page mapping) or
+ *         a model device (model mapping) by the first argument, filled over TCP until writes are refused. The test
+ *         keeps account of what was acknowledged. */
 #include "tests/integration/support/subject.h"
 #include "tests/lib/die.h"
 #include "tests/unit/nosync/place.h"
 
 #include <faultline/check.h>
+#include <faultline/modelfs.h>
 
 #include "base/clock.h"
 
@@ -42,7 +43,8 @@ enum {
 
 struct settings {
     const char *program;
-    bool is_page;
+    const char *mapping;
+    bool is_model;
     struct tmpdir disk;
 };
 
@@ -51,7 +53,8 @@ static struct settings settings;
 struct scene {
     struct subject subject;
     struct fl_client *client;
-    char store[TMPDIR_PATH_BYTES];
+    char file[TMPDIR_PATH_BYTES]; /* the store, or the model device */
+    char store[TMPDIR_PATH_BYTES + 16];
     char ballast[TMPDIR_PATH_BYTES];
     uint8_t versions[KEYS_MAX]; /* of what was acknowledged; 0: absent */
     unsigned keys;              /* tried so far */
@@ -60,25 +63,44 @@ struct scene {
 static void
 serve(struct scene *scene)
 {
-    const char *const flags[] = {"--store",
-                                 scene->store,
-                                 "--mapping",
-                                 settings.is_page ? "page" : "volatile",
-                                 "--durability-min",
-                                 "process",
-                                 "--block-bytes",
-                                 "256kb",
-                                 "--size-max",
-                                 "1gb",
-                                 NULL};
+    const char *const flags[] = {
+        "--store", scene->store,    "--mapping", settings.mapping, "--durability-min",
+        "process", "--block-bytes", "256kb",     "--size-max",     "1gb",
+        NULL};
 
     subject_start(&scene->subject, settings.program, flags, READY_MS);
     scene->client = subject_connect(&scene->subject, READY_MS);
 }
 
+/* The model device: made here if it isn't there, hosted here if no server does. */
+static struct fl_modelfs *
+attach_device(const struct scene *scene)
+{
+    struct fl_modelfs_options options;
+    struct fl_modelfs *fs = NULL;
+
+    fl_modelfs_options_init(&options);
+    options.flags = FL_MODELFS_HOST | FL_MODELFS_FORMAT;
+    options.size_bytes = (uint64_t)DISK_MIB << 20;
+    options.block_bytes = 256 * 1024;
+    if (fl_modelfs_attach(scene->file, &options, &fs) != FL_OK) {
+        die("attach: %s", fl_last_error());
+    }
+    return fs;
+}
+
 static void
 put_ballast(struct scene *scene)
 {
+    if (settings.is_model) {
+        struct fl_modelfs *fs = attach_device(scene);
+
+        assert_int_equal(fl_modelfs_create(fs, "ballast"), FL_OK);
+        assert_int_equal(fl_modelfs_allocate(fs, "ballast", 0, (uint64_t)BALLAST_MIB << 20, false),
+                         FL_OK);
+        fl_modelfs_detach(fs);
+        return;
+    }
     const int fd = open(scene->ballast, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
     assert_true(fd >= 0);
@@ -87,10 +109,25 @@ put_ballast(struct scene *scene)
 }
 
 static void
+remove_ballast(struct scene *scene)
+{
+    if (settings.is_model) {
+        struct fl_modelfs *fs = attach_device(scene);
+
+        assert_int_equal(fl_modelfs_unlink(fs, "ballast"), FL_OK);
+        fl_modelfs_detach(fs);
+        return;
+    }
+    assert_int_equal(unlink(scene->ballast), 0);
+}
+
+static void
 open_scene(struct scene *scene)
 {
     memset(scene, 0, sizeof(*scene));
-    tmpdir_join(&settings.disk, "store", scene->store);
+    tmpdir_join(&settings.disk, "store", scene->file);
+    snprintf(scene->store, sizeof(scene->store), settings.is_model ? "modelfs:%s/heap" : "%s",
+             scene->file);
     tmpdir_join(&settings.disk, "ballast", scene->ballast);
     put_ballast(scene);
     serve(scene);
@@ -106,7 +143,7 @@ close_scene(struct scene *scene)
     subject_stop(&scene->subject, READY_MS);
     assert_int_equal(fl_check(scene->store, &options, &report), FL_OK);
     assert_int_equal(report.findings, 0);
-    unlink(scene->store);
+    unlink(scene->file);
     unlink(scene->ballast);
 }
 
@@ -436,7 +473,7 @@ space_given_back_to_the_disk_lets_writes_go_on(void **state)
     (void)state;
     open_scene(&scene);
     fill(&scene);
-    assert_int_equal(unlink(scene.ballast), 0);
+    remove_ballast(&scene);
     assert_writes_work_again(&scene, ((BALLAST_MIB - 4) << 20) / (VALUE_BYTES + 64));
     verify(&scene);
     close_scene(&scene);
@@ -492,17 +529,27 @@ main(int argc, char **argv)
     };
 
     if (argc != 3) {
-        die("usage: %s tmpfs|ext4 SERVER", argv[0]);
+        die("usage: %s tmpfs|ext4|model SERVER", argv[0]);
     }
-    settings.is_page = strcmp(argv[1], "ext4") == 0;
     settings.program = argv[2];
-    if (settings.is_page) {
+    settings.is_model = strcmp(argv[1], "model") == 0;
+    if (settings.is_model) {
+        settings.mapping = "model";
+        place_need_userfaultfd();
+        tmpdir_create(&settings.disk);
+    } else if (strcmp(argv[1], "ext4") == 0) {
+        settings.mapping = "page";
         place_ext4(&settings.disk, (uint64_t)DISK_MIB << 20, NULL);
     } else {
+        settings.mapping = "volatile";
         place_tmpfs(&settings.disk, (uint64_t)DISK_MIB << 20);
     }
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
-    place_remove(&settings.disk);
+    if (settings.is_model) {
+        tmpdir_destroy(&settings.disk);
+    } else {
+        place_remove(&settings.disk);
+    }
     return failed;
 }
