@@ -101,6 +101,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def make_sparse(path):
+    with open(path, "wb") as image:
+        image.truncate(NVDIMM_BYTES)
+
+
 def copy_sparse(source, target):
     subprocess.run(["cp", "--sparse=always", source, target], check=True)
 
@@ -127,6 +132,22 @@ def mount_on_host(image, filesystem, mount_point):
         yield mount_point
     finally:
         subprocess.run(["umount", mount_point], check=True)
+
+
+def host_mounts(filesystem, directory):
+    """Whether mount_on_host() works here for a key of MKFS: tried with an empty one."""
+    image = os.path.join(directory, "try.img")
+    make_sparse(image)
+    script = "loop=$(losetup -f --show -o %d %s) && { %s; made=$?; losetup -d $loop; exit $made; }"
+    try:
+        subprocess.run(["sh", "-c", script % (NAMESPACE_BYTES, image, MKFS[filesystem] % "$loop")],
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+        with mount_on_host(image, filesystem, image + ".mounted"):
+            return True
+    except (OSError, VmError, subprocess.CalledProcessError):
+        return False
+    finally:
+        os.unlink(image)
 
 
 class Qmp:
@@ -195,7 +216,7 @@ class Vm:
         serial = os.path.join(self.directory, "serial")
         control = os.path.join(self.directory, "qmp")
         if not os.path.exists(self.image):
-            self._make_sparse(self.image)
+            make_sparse(self.image)
         for path in (serial, control):
             if os.path.exists(path):
                 os.unlink(path)
@@ -211,11 +232,6 @@ class Vm:
         self._serial.connect(serial)
         self._read_until(rb"guest is ready\r?\n", deadline)
 
-    @staticmethod
-    def _make_sparse(path):
-        with open(path, "wb") as image:
-            image.truncate(NVDIMM_BYTES)
-
     def _command(self, serial, control):
         initramfs = os.path.join(self.directory, "initramfs.cpio")
         kernel = build_initramfs(initramfs, self._programs)
@@ -226,7 +242,7 @@ class Vm:
                        % (self._host_port, self._guest_port)]
         if self._disk:
             nothing = os.path.join(self.directory, "nothing.img")
-            self._make_sparse(nothing)
+            make_sparse(nothing)
             self._inserted = 0
             disk = ["-blockdev", "driver=file,node-name=file0,filename=" + nothing,
                     "-blockdev", "driver=raw,node-name=disk,file=file0,offset=%d" % NAMESPACE_BYTES,
