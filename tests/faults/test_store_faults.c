@@ -124,8 +124,8 @@ run_all(const struct fault *fault, enum inject_how how, enum fl_mapping mapping,
 {
     /* The first calls are those of the open, each another: all of them. */
     const bool once = how == INJECT_ONCE || how == INJECT_SHORT;
-    const unsigned step = thorough ? 1 : (once ? 1 : 5) * SPARSE * fault->step;
-    const unsigned long each = thorough || once ? 40 / SPARSE : 8;
+    const unsigned step = thorough ? 1 : (once ? 1U : 5U) * (unsigned)SPARSE * fault->step;
+    const unsigned long each = thorough || once ? 40UL / SPARSE : 8UL;
     unsigned long nth = 1;
     unsigned long failed = tallies[fault->kind].injected;
 
@@ -311,9 +311,9 @@ failing_repair_leaves_the_file_or_a_repaired_one(void **state)
     p.keys = report.keys;
     (void)unlink(p.path_damaged);
     for (size_t i = 0; i < sizeof(repair_faults) / sizeof(repair_faults[0]); i++) {
-        const unsigned step = thorough ? 1 : SPARSE * repair_faults[i].step;
+        const unsigned step = thorough ? 1 : (unsigned)SPARSE * repair_faults[i].step;
 
-        for (unsigned long nth = 1; nth < NTH_MAX; nth += nth < 60 / SPARSE ? 1 : step) {
+        for (unsigned long nth = 1; nth < NTH_MAX; nth += nth < 60UL / SPARSE ? 1 : step) {
             const struct inject_plan plan = {repair_faults[i].kind, INJECT_ONCE, nth,
                                              repair_faults[i].error};
 
