@@ -61,7 +61,7 @@ end_range(struct fl_modelfs *fs, uint8_t *address, size_t len)
 {
     const bool ended = map_empty(fs, address, len);
 
-    /* One mapping in place of many: it takes no room. A mapping that can't be ended would let stores through that nobody knows of. */
+    /* One mapping in place of many takes no room. If it can't be ended, stores get through that nobody knows of. */
     FL_ASSERT(ended);
     uffd_wake(fs->uffd, (uintptr_t)address, len);
 }

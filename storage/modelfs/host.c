@@ -218,9 +218,10 @@ serve_event(struct mfs_host *host, const struct host_source *source, uint32_t ev
         if ((events & EPOLLOUT) != 0) {
             host_client_flush(client);
         }
-        if ((events & (uint32_t)~EPOLLOUT) != 0) {
+        if ((events & EPOLLIN) != 0) {
             host_client_receive(client);
         }
+        client->failed |= (events & (EPOLLHUP | EPOLLERR)) != 0;
         break;
     case HOST_SOURCE_UFFD:
         host_engine_faults(client);

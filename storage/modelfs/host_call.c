@@ -100,13 +100,16 @@ find_map(const struct host_client *client, uint32_t id)
     return map;
 }
 
-/* The void file is one in memory, of the client's: what is punched into it can't be anybody's data. */
+/* The void file is a memfd: what is punched into it can't be anybody's data. Of files in memory those of tmpfs, and no
+ * memfd that allows sealing, are sealed against sealing. */
 static bool
 is_void_file(int fd, uint64_t len)
 {
+    const int seals = fcntl(fd, F_GET_SEALS);
     struct stat st;
 
-    return fcntl(fd, F_GET_SEALS) >= 0 && fstat(fd, &st) == 0 && (uint64_t)st.st_size >= len;
+    return seals >= 0 && (seals & F_SEAL_SEAL) == 0 && fstat(fd, &st) == 0 &&
+           (uint64_t)st.st_size >= len;
 }
 
 static fl_status

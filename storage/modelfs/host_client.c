@@ -94,6 +94,7 @@ host_client_add(struct mfs_host *host, int socket)
         release(client);
         return status;
     }
+    client->polled = EPOLLIN;
     client->next = host->clients;
     host->clients = client;
     host->clients_count++;
@@ -228,12 +229,12 @@ host_client_flush(struct host_client *client)
     if (client->queue == NULL) {
         client->queue_end = &client->queue;
     }
-    const bool wants = client->queue != NULL;
-    if (wants != client->polled_out) {
-        struct epoll_event event = {.events = EPOLLIN | (wants ? (uint32_t)EPOLLOUT : 0),
-                                    .data.ptr = &client->by_socket};
+    uint32_t events = client->queue != NULL ? EPOLLOUT : 0;
+    events |= client->queue_count < HOST_REPLIES_MAX ? (uint32_t)EPOLLIN : 0;
+    if (events != client->polled) {
+        struct epoll_event event = {.events = events, .data.ptr = &client->by_socket};
         (void)epoll_ctl(client->host->epoll, EPOLL_CTL_MOD, client->socket, &event);
-        client->polled_out = wants;
+        client->polled = events;
     }
 }
 
@@ -384,7 +385,9 @@ host_client_receive(struct host_client *client)
     struct wire_received received;
 
     /* A bound, so that one client that never stops asking doesn't keep the others waiting. */
-    for (unsigned turn = 0; turn < 64 && !client->failed && !host->ended; turn++) {
+    for (unsigned turn = 0;
+         turn < 64 && client->queue_count < HOST_REPLIES_MAX && !client->failed && !host->ended;
+         turn++) {
         const fl_status status =
             wire_receive(client->socket, host->receive, sizeof(host->receive), false, &received);
         if (status == FL_AGAIN) {

@@ -14,6 +14,7 @@ enum {
     HOST_MAPS_MAX = 1024,   /* of one client */
     HOST_TASKS_MAX = 65536, /* orders that a client hasn't answered; power of two */
     HOST_QUEUE_MAX = 65536, /* messages that it hasn't taken */
+    HOST_REPLIES_MAX = 64,  /* of these, when it is not listened to until it takes some */
     HOST_FAULTS_MAX = 256,  /* remembered; more are raised again */
     HOST_ANSWER_MS = 1000,  /* how long a client may keep its address space from us */
     HOST_OFF_MS = 5000,     /* how long it may take to end its mappings when the power is cut */
@@ -89,10 +90,10 @@ struct host_client {
     int uffd; /* -1 until HELLO */
     int pidfd;
     pid_t pid;
-    unsigned lacks; /* enum uffd_lacks */
-    bool failed;    /* broke the protocol, or is gone: to be dropped */
-    bool dead;      /* its process has ended, or its address space has */
-    bool polled_out;
+    unsigned lacks;  /* enum uffd_lacks */
+    bool failed;     /* broke the protocol, or is gone: to be dropped */
+    bool dead;       /* its process has ended, or its address space has */
+    uint32_t polled; /* epoll events that its socket is watched for */
     struct host_map *maps;
     unsigned maps_count;
     struct host_task *tasks; /* ring of tasks_room, a power of two */

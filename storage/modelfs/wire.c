@@ -168,6 +168,7 @@ wire_receive(int socket, void *buf, size_t size, bool wait, struct wire_received
     } control;
     struct iovec part = {buf, size};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    unsigned resets = 0;
     ssize_t got;
 
     *out = (struct wire_received){0};
@@ -175,7 +176,8 @@ wire_receive(int socket, void *buf, size_t size, bool wait, struct wire_received
         message.msg_control = control.bytes;
         message.msg_controllen = sizeof(control);
         got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT));
-    } while (got < 0 && errno == EINTR);
+        /* That the other side closed with our messages unread is said before its last ones are handed out. */
+    } while (got < 0 && (errno == EINTR || (errno == ECONNRESET && resets++ == 0)));
     if (got < 0) {
         return errno == EAGAIN ? FL_AGAIN
                                : FL_FAIL_ERRNO(FL_CLOSED, "receive from the model filesystem");
