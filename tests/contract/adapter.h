@@ -64,8 +64,8 @@ struct adapter_ops {
     /* A power cut right after recovery, and recovery again: the commits that this one needed. */
     uint64_t (*recover_again)(struct adapter *a);
 
-    /* Another process that runs a body of contract_body()'s with an adapter of its own on the same filesystem; the
-     * body's result is its exit status. With `inherited` it is a child of fork() that may try this process's mapping. */
+    /* Another process that runs a body of contract_body() with an adapter of its own on the same filesystem; what the
+     * body returns is its exit status. With `inherited` it is a child of fork() that may try this one's mapping. */
     pid_t (*spawn)(struct adapter *a, const char *body, struct mapping *inherited);
 };
 

@@ -150,6 +150,19 @@ expected(const struct expectation *e, enum column column)
     }
 }
 
+void
+results_expected(struct results *results)
+{
+    for (const struct expectation *e = expectations; e->scenario != NULL; e++) {
+        for (int c = 0; c < COLUMNS; c++) {
+            const char *wanted = expected(e, (enum column)c);
+            if (wanted != NULL) {
+                results_fact(results, (enum column)c, e->scenario, e->fact, wanted);
+            }
+        }
+    }
+}
+
 /* What was seen, as one word or two; "" if nothing. */
 static const char *
 seen(const struct results *results, enum column column, const struct expectation *e, char *text,

@@ -49,6 +49,9 @@ void results_free(struct results *results);
 void results_read(struct results *results, FILE *in);
 void results_write(const struct results *results, FILE *out);
 
+/* As if every filesystem had been asked and given the answer that is expected of it. */
+void results_expected(struct results *results);
+
 /* A table of all questions, columns side by side, then what Linux does otherwise and why. */
 void results_print(const struct results *results, bool markdown, FILE *out);
 
