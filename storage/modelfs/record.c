@@ -7,6 +7,9 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* Sequence numbers never wrap; from the tail's on there is room for more than will ever be. */
+#define SEQ_MAX (UINT64_C(1) << 62)
+
 void
 mfs_super_encode(const struct mfs_geometry *geometry, struct mfs_super_rec *out)
 {
@@ -208,7 +211,7 @@ mfs_tail_decode(const struct mfs_geometry *geometry, const void *rec, struct mfs
     }
     out->seq = bytes_get_le64(&tail->tail_seq);
     out->off = bytes_get_le64(&tail->tail_off);
-    return out->seq > 0 && out->off == MFS_JOURNAL_FRONT;
+    return out->seq > 0 && out->seq <= SEQ_MAX / 2 && out->off == MFS_JOURNAL_FRONT;
 }
 
 void
@@ -240,5 +243,6 @@ mfs_commit_decode(const struct mfs_geometry *geometry, const void *rec, uint64_t
     out->bytes = bytes_get_le64(&commit->bytes);
     out->entries = bytes_get_le32(&commit->entries);
     out->body_crc = bytes_get_le32(&commit->body_crc);
-    return out->bytes >= sizeof(*commit) && out->bytes % 64 == 0 && out->bytes <= room;
+    return out->seq <= SEQ_MAX && out->bytes >= sizeof(*commit) && out->bytes % 64 == 0 &&
+           out->bytes <= room;
 }
