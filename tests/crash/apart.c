@@ -34,6 +34,7 @@ record_round(const struct apart_job *job, const struct explore_config *config,
     }
     outcome->switches += record->switches;
     outcome->events = record->trace.count;
+    outcome->steps = record->steps;
     if (record->wrong) {
         outcome->result.failed = true;
         outcome->result.mutated = 1;

@@ -35,6 +35,7 @@ struct apart_outcome {
     uint64_t rounds;
     uint64_t switches; /* between threads */
     size_t events;
+    unsigned steps; /* operations of the workload */
 };
 
 void apart_run(const struct apart_job *job, struct apart_outcome *outcome);

@@ -1,5 +1,7 @@
 #include "tests/crash/plant.h"
 
+#include "tests/crash/bugs.h"
+
 #include "storage/engine/engine.h"
 #include "storage/log/log_layout.h"
 #include "tests/lib/rng.h"
@@ -12,6 +14,7 @@
 
 enum { SITES_MAX = 256 };
 
+unsigned crash_bug_now;
 static struct rng random_bytes = {1};
 static const void *sites[SITES_MAX];
 static uint16_t sites_count;
@@ -126,6 +129,22 @@ plant_bug_name(enum plant_bug bug)
 
     _Static_assert(sizeof(names) / sizeof(names[0]) == PLANT_BUGS, "a name for each");
     return (unsigned)bug < PLANT_BUGS ? names[bug] : "?";
+}
+
+const char *
+plant_bug_workload(enum plant_bug bug)
+{
+    static const char *const names[PLANT_BUGS] = {
+        [PLANT_TOMBSTONES_FORGOTTEN] = "tombstones",
+        [PLANT_COPIES_NOT_DRAINED] = "tombstones",
+        [PLANT_PUNCH_BEFORE_FREE] = "blobs",
+        [PLANT_CLOCK_FORGOTTEN] = "expired",
+        [PLANT_BLOB_NOT_HELD] = "blobs",
+        [PLANT_FREE_LATE] = "blobs",
+        [PLANT_BLOB_TABLE_LATE] = "blobs",
+    };
+
+    return (unsigned)bug < PLANT_BUGS && names[bug] != NULL ? names[bug] : "points";
 }
 
 /* Keep a write back until the fence after it has been made. */

@@ -45,6 +45,8 @@ enum plant_bug {
 
 void plant_bug_set(enum plant_bug bug);
 const char *plant_bug_name(enum plant_bug bug);
+/* A workload that it shows in. */
+const char *plant_bug_workload(enum plant_bug bug);
 
 /* The n-th allocation of the calling thread from now on fails, once (1: the next; 0: none). Returns how many were left
  * before it: not 0 if it was not reached. */

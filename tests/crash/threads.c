@@ -279,6 +279,16 @@ run_beside_cleaner(struct driver *driver, uint64_t seed)
     driver_close(driver);
 }
 
+/* Each thread writes big values by itself; whoever leads a commit makes their records durable. */
+void
+run_blobs_beside(struct driver *driver, uint64_t seed)
+{
+    static const struct threads_plan plan = {3, 3, 5, 1, 2, 0, 0, 1000};
+
+    run_threads(driver, seed, &plan);
+    driver_close(driver);
+}
+
 /* Segments change under their feet. */
 void
 run_segments_beside(struct driver *driver, uint64_t seed)

@@ -163,6 +163,33 @@ run_tombstones(struct driver *d, uint64_t seed)
     driver_close(d);
 }
 
+/* The same with what hides a whole space, and with a deadline that has passed. */
+static void
+run_masks(struct driver *d, uint64_t seed)
+{
+    const uint64_t t = d->wall_ms;
+    char key[8];
+
+    (void)seed;
+    driver_put(d, 1, "gone", 8);
+    driver_put(d, 0, "old", 8);
+    for (unsigned i = 0; i < 7; i++) {
+        (void)snprintf(key, sizeof(key), "s%u", i);
+        driver_put(d, 0, key, 490);
+    }
+    driver_put(d, 0, "even", 490);
+    driver_delete_spaces(d, 1, 1);
+    driver_put_deadline(d, 0, "old", 9, t + 50);
+    driver_clock(d, t + 2000);
+    for (unsigned i = 0; i < 32; i++) {
+        driver_put(d, 0, i % 2 == 0 ? "even" : "odd", 490);
+    }
+    driver_maintain(d, 0);
+    reopen(d);
+    driver_maintain(d, 0);
+    driver_close(d);
+}
+
 static void
 run_spaces(struct driver *d, uint64_t seed)
 {
@@ -430,6 +457,11 @@ const struct workload workloads[] = {
      run_tombstones,
      false,
      "deletes cleaned before what they hide"},
+    {"masks",
+     {4096, 24, 1, 0},
+     run_masks,
+     false,
+     "what hides older versions is cleaned before them"},
     {"spaces", {4096, 32, 1, 0}, run_spaces, false, "whole spaces deleted"},
     {"expiry", {4096, 32, 1, 0}, run_expiry, false, "deadlines pass"},
     {"expired", {4096, 16, 1, 0}, run_expired, false, "deadlines have passed at an open"},
@@ -442,6 +474,7 @@ const struct workload workloads[] = {
     {"writers", {4096, 16, 1, 0}, run_writers, true, "three threads write the same keys"},
     {"readers", {4096, 16, 1, 0}, run_readers, true, "reads beside writers"},
     {"beside-cleaner", {4096, 20, 1, 0}, run_beside_cleaner, true, "a cleaner beside writers"},
+    {"blobs-beside", {4096, 40, 1, 0}, run_blobs_beside, true, "big values beside one another"},
     {"segments-beside",
      {4096, 24, 1, 0},
      run_segments_beside,

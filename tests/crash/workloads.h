@@ -21,6 +21,7 @@ void run_writers(struct driver *driver, uint64_t seed);
 void run_readers(struct driver *driver, uint64_t seed);
 void run_beside_cleaner(struct driver *driver, uint64_t seed);
 void run_segments_beside(struct driver *driver, uint64_t seed);
+void run_blobs_beside(struct driver *driver, uint64_t seed);
 
 const struct workload *workload_find(const char *name);
 
