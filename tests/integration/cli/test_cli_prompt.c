@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -201,15 +202,18 @@ prompt_appears_without_any_server(void **state)
     struct terminal terminal;
     char port[8];
     const char *const args[] = {"-p", port, NULL};
+    uint16_t number;
+    const int held = net_port_hold(&number);
 
     (void)state;
-    snprintf(port, sizeof(port), "%u", net_port_free());
+    snprintf(port, sizeof(port), "%u", number);
     terminal_start(&terminal, fixture.paths.cli, args);
     terminal_expect(&terminal, "Connection refused");
     terminal_expect(&terminal, "not connected> ");
     terminal_send(&terminal, "help\rexit\r");
     terminal_expect(&terminal, "help COMMAND");
     assert_int_equal(terminal_end(&terminal), 0);
+    close(held);
 }
 
 static void

@@ -175,14 +175,17 @@ address_that_nobody_serves_is_named(void **state)
     struct fl_client_options options;
     struct fl_client *client = NULL;
     char expected[64];
+    uint16_t port;
+    const int held = net_port_hold(&port);
 
     (void)state;
     fl_client_options_init(&options);
-    options.port = net_port_free();
+    options.port = port;
     snprintf(expected, sizeof(expected), "127.0.0.1:%u: Connection refused", options.port);
     assert_int_equal(fl_client_connect(&options, &client), FL_IO);
     assert_non_null(strstr(fl_last_error(), expected));
     assert_null(client);
+    close(held);
 
     options.unix_path = "/nonexistent/faultline.sock";
     assert_int_equal(fl_client_connect(&options, &client), FL_IO);

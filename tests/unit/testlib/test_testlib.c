@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -75,6 +76,54 @@ net_free_port_can_be_bound_and_connected_to(void **state)
     assert_true(fd >= 0);
     close(fd);
     close(listener);
+}
+
+static void
+net_held_port_refuses_and_is_nobody_elses(void **state)
+{
+    uint16_t port;
+    const int held = net_port_hold(&port);
+    const struct sockaddr_in addr = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    const int other = socket(AF_INET, SOCK_STREAM, 0);
+    const int on = 1;
+    (void)state;
+
+    assert_int_equal(net_connect(port, 0), -1);
+    assert_true(net_wait_gone(port, 0));
+    /* A server asks for addresses in this way. */
+    assert_int_equal(setsockopt(other, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
+    assert_int_not_equal(bind(other, (const struct sockaddr *)&addr, sizeof(addr)), 0);
+    close(other);
+    close(held);
+}
+
+static void
+net_wait_gone_tells_who_listens_from_who_does_not(void **state)
+{
+    struct tmpdir dir;
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    char path[TMPDIR_PATH_BYTES];
+    uint16_t port;
+    const int listener = net_port_hold(&port);
+    const int listener_unix = socket(AF_UNIX, SOCK_STREAM, 0);
+    (void)state;
+
+    assert_int_equal(listen(listener, 1), 0);
+    assert_false(net_wait_gone(port, 0));
+    close(listener);
+    assert_true(net_wait_gone(port, TIMEOUT_MS));
+
+    tmpdir_create(&dir);
+    assert_true(strlen(tmpdir_join(&dir, "socket", path)) < sizeof(addr.sun_path));
+    memcpy(addr.sun_path, path, strlen(path));
+    assert_true(net_wait_gone_unix(path, 0)); /* There is none yet. */
+    assert_int_equal(bind(listener_unix, (const struct sockaddr *)&addr, sizeof(addr)), 0);
+    assert_int_equal(listen(listener_unix, 4), 0);
+    assert_false(net_wait_gone_unix(path, 0));
+    close(listener_unix);
+    assert_true(net_wait_gone_unix(path, TIMEOUT_MS));
+    tmpdir_destroy(&dir);
 }
 
 static void
@@ -176,6 +225,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tmpdir_is_empty_and_removed_with_its_content),
         cmocka_unit_test(net_free_port_can_be_bound_and_connected_to),
+        cmocka_unit_test(net_held_port_refuses_and_is_nobody_elses),
+        cmocka_unit_test(net_wait_gone_tells_who_listens_from_who_does_not),
         cmocka_unit_test(rng_same_seed_repeats_and_stays_below),
         cmocka_unit_test(child_output_and_exit_code_are_seen),
         cmocka_unit_test(child_long_output_is_cut_not_stuck),
