@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { READY_MS = 10000, STARTS_MAX = 3, SPLIT_PAUSE_MS = 3, PASSWORD_BYTES = 64 };
+enum { READY_MS = 10000, GONE_MS = 10000, STARTS_MAX = 3, SPLIT_PAUSE_MS = 3, PASSWORD_BYTES = 64 };
 
 static void
 launch(struct server *server, char *path, const char *password)
@@ -81,6 +81,9 @@ void
 server_stop(struct server *server)
 {
     child_kill(&server->child);
+    if (!net_wait_gone(server->port, GONE_MS) || !net_wait_gone_unix(server->socket, GONE_MS)) {
+        die("port %u or %s still answers behind SIGKILL", server->port, server->socket);
+    }
 }
 
 void

@@ -24,7 +24,7 @@ struct server {
 /* Start it on 127.0.0.1 and a free port, keeping its data in a directory of its own; the test
  * fails if it doesn't serve in a few seconds. `password` may be NULL. */
 void server_start(struct server *server, char *path, const char *password);
-/* Stop it, and start it again at the same port with the same data. */
+/* Kill it and wait until connecting is refused; start it again at the same port with the same data. */
 void server_stop(struct server *server);
 void server_restart(struct server *server, char *path);
 /* Stop it and remove its data. */
