@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "tests/lib/die.h"
+#include "tests/lib/net.h"
 
 #include <faultline/check.h>
 
@@ -39,10 +40,14 @@ attack_begin(const char *program, const char *loop)
     static const char *const api[] = {"epoll", "io_uring"};
     const bool ring = strcmp(loop, "uring") == 0;
     char is[32];
+    char port[8];
 
     tmpdir_create(&stage.dir);
+    tmpdir_join(&stage.dir, "socket", stage.socket);
+    snprintf(port, sizeof(port), "%u", net_port_free()); /* 0 would be none beside a unix socket */
     talk_start(&stage.subject, program, &stage.dir,
-               (const char *const[]){"--loop", ring ? "auto" : loop, NULL});
+               (const char *const[]){"--loop", ring ? "auto" : loop, "--port", port, "--unixsocket",
+                                     stage.socket, NULL});
     struct fl_client *client = subject_connect(&stage.subject, TALK_MS);
 
     subject_info_text(client, "multiplexing_api", is, sizeof(is));

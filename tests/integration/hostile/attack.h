@@ -18,7 +18,8 @@ enum {
 extern struct stage {
     struct subject subject;
     struct tmpdir dir;
-    int polite; /* who must always be served */
+    char socket[TMPDIR_PATH_BYTES]; /* the server's other door */
+    int polite;                     /* who must always be served */
 } stage;
 
 /* Start the server over the loop "epoll" or "uring". Skips the program where there is no io_uring. */
