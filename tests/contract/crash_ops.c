@@ -89,6 +89,12 @@ setup_plain_first(struct stage *stage)
 }
 
 static void
+fault_f_0(struct stage *stage)
+{
+    fault(stage, 0, 0);
+}
+
+static void
 fault_1(struct stage *stage)
 {
     fault(stage, 0, 1);
@@ -134,6 +140,35 @@ populate_3(struct stage *stage)
     need(&stage->t, failed == NULL, "populate: %s", failed);
 }
 
+/* The file grows, which is not committed, and the fault commits both. */
+static void
+setup_grow(struct stage *stage)
+{
+    make_file(&stage->t, "f", 1);
+    put_durably(&stage->t, stage_map(stage, "f", 2, true), 0, 'A');
+}
+
+static void
+grow_f(struct stage *stage)
+{
+    need_ok(&stage->t, stage->t.a->ops->truncate(stage->t.a, "f", 2 * BLOCK), "grow");
+}
+
+/* All free blocks wait for the commit of an unlink: the fault commits that first. */
+static void
+setup_unlink_fault(struct stage *stage)
+{
+    make_closed(stage, "g", 2);
+    make_holes(stage, "f", 2);
+    fill_up(stage);
+}
+
+static void
+unlink_g(struct stage *stage)
+{
+    need_ok(&stage->t, mfs_unlink(stage->model.fs, "g"), "unlink");
+}
+
 /* ---- giving back: crash points 7 and 8 ---- */
 
 static void
@@ -160,6 +195,41 @@ static void
 collapse_1(struct stage *stage)
 {
     need_ok(&stage->t, stage->t.a->ops->collapse(stage->t.a, "f", BLOCK, BLOCK), "collapse");
+}
+
+static void
+truncate_0(struct stage *stage)
+{
+    need_ok(&stage->t, stage->t.a->ops->truncate(stage->t.a, "f", 0), "truncate");
+}
+
+static void
+setup_reuse_all(struct stage *stage)
+{
+    make_open(stage, "f", 3);
+    make_holes(stage, "g", 3);
+    (void)stage_map(stage, "f", 3, true);
+    put_durably(&stage->t, stage->maps[2].map, 1, 'B');
+    fill_up(stage);
+}
+
+static void
+populate_g(struct stage *stage)
+{
+    const char *failed = stage->t.a->ops->populate(stage->t.a, stage->maps[1].map, 0, 3);
+
+    need(&stage->t, failed == NULL, "populate: %s", failed);
+}
+
+static void
+store_late_everywhere(struct stage *stage)
+{
+    for (uint32_t block = 0; block < 3; block++) {
+        for (size_t map = 0; map < 3; map += 2) {
+            need(&stage->t, try_put(&stage->t, stage->maps[map].map, block, 'S') == FL_IO,
+                 "a store behind the end");
+        }
+    }
 }
 
 static void
@@ -238,6 +308,24 @@ static void
 write_1(struct stage *stage)
 {
     store_line(stage, "f", 1, 'C');
+}
+
+/* Beyond the file's end, but under the mapping. */
+static void
+setup_append(struct stage *stage)
+{
+    make_file(&stage->t, "f", 1);
+    put_durably(&stage->t, stage_map(stage, "f", 2, true), 0, 'A');
+}
+
+static void
+append_f(struct stage *stage)
+{
+    char block[BLOCK] = {0};
+
+    memset(block, 'B', MFS_LINE_BYTES);
+    need_ok(&stage->t, stage->t.a->ops->write(stage->t.a, "f", BLOCK, block, sizeof(block)),
+            "write");
 }
 
 static void
@@ -366,6 +454,26 @@ const struct crash_op crash_ops[] = {
      0,
      0},
     {"populate", 8, 3, 0, setup_populate, {{populate_3, 0, 1}}, 1, {"...|", "***|"}, 0, 0},
+    {"grow, then fault",
+     8,
+     2,
+     0,
+     setup_grow,
+     {{grow_f, 0, 0}, {fault_1, 0, 1}, {store_1, 1, 2}, {flush_1, 1, 2}},
+     2,
+     {"A-|", "A*|", "AX|"},
+     0,
+     0},
+    {"unlink, then fault",
+     8,
+     2,
+     2,
+     setup_unlink_fault,
+     {{unlink_g, 0, 0}, {fault_f_0, 0, 2}},
+     2,
+     {"..|ab", "..|--", "*.|--"},
+     0,
+     0},
     {"punch", 8, 3, 1, setup_reuse, {{punch_1, 0, 1}}, 1, {"ABC|.", "A.C|."}, 7, 8},
     {"punch, then reuse",
      8,
@@ -385,6 +493,16 @@ const struct crash_op crash_ops[] = {
      {{truncate_2, 0, 1}, {fault_g, 1, 2}, {store_g, 2, 3}, {store_late, 3, 4}},
      4,
      {"ABC|.", "AB-|.", "AB-|*", "AB-|X", "AS-|X"},
+     0,
+     0},
+    {"truncate to nothing, two mappers",
+     8,
+     3,
+     3,
+     setup_reuse_all,
+     {{truncate_0, 0, 1}, {populate_g, 1, 2}, {store_late_everywhere, 2, 2}},
+     2,
+     {"ABC|...", "---|...", "---|***"},
      0,
      0},
     {"collapse, then reuse",
@@ -415,6 +533,16 @@ const struct crash_op crash_ops[] = {
      {{write_0, 0, 1}, {write_1, 1, 2}},
      2,
      {"A.|", "B.|", "Bc|"},
+     0,
+     0},
+    {"write behind the end, under a mapping",
+     8,
+     2,
+     0,
+     setup_append,
+     {{append_f, 0, 1}},
+     1,
+     {"A-|", "Ab|"},
      0,
      0},
     {"rename over a file",
