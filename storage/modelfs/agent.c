@@ -93,7 +93,9 @@ static fl_status
 move(void *from, uint8_t *to, size_t len)
 {
     if (mremap(from, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED) {
-        const fl_status status = FL_FAIL_ERRNO(FL_NO_MEMORY, "move %zu bytes into place", len);
+        const fl_status status = FL_FAIL_ERRNO(
+            FL_NO_MEMORY, "move %zu bytes into place (vm.max_map_count limits how many pieces)",
+            len);
         (void)munmap(from, len);
         return status;
     }

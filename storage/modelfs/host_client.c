@@ -160,7 +160,7 @@ keep(struct host_client *client, const struct wire_note *note, const void *data)
     }
     message->next = NULL;
     message->note = *note;
-    if (note->data_bytes > 0) {
+    if (data != NULL && note->data_bytes > 0) {
         memcpy(message->data, data, note->data_bytes);
     }
     *client->queue_end = message;

@@ -140,6 +140,14 @@ map_live(struct host_client *client, uint64_t phys, uint32_t blocks, uintptr_t a
     return status;
 }
 
+/* An access that can't be served would fault again for ever: without memory, or with a kernel that can't do what the
+ * client said it could, the client loses its mappings instead. */
+static void
+must(struct host_client *client, fl_status status)
+{
+    client->failed |= status != FL_OK && status != FL_NOT_FOUND;
+}
+
 /* Make the entries of blocks that lead to consecutive physical ones. Whoever isn't served so will fault again. */
 static void
 map_run(struct host_map *map, uint32_t first, uint32_t blocks)
@@ -159,14 +167,14 @@ map_run(struct host_map *map, uint32_t first, uint32_t blocks)
     }
     /* Where a page is there and the store only waits for leave, no other page of the block can be absent, unless
      * the client's program took it out; that one faults by itself. */
-    const bool present = client->host->fault_map == map && client->host->fault.present &&
+    const bool present = store && client->host->fault_map == map && client->host->fault.present &&
                          client->host->fault.address - address < len;
-    if (!present && map_live(client, map->blocks[first].told - HOST_LED_TO_PHYS, blocks, address,
-                             store ? CHANGE_MAP : CHANGE_MAP_PROTECTED) != FL_OK) {
-        return;
+    if (!present) {
+        must(client, map_live(client, map->blocks[first].told - HOST_LED_TO_PHYS, blocks, address,
+                              store ? CHANGE_MAP : CHANGE_MAP_PROTECTED));
     }
     if (store && touched) {
-        (void)change(client, CHANGE_UNPROTECT, address, len);
+        must(client, change(client, CHANGE_UNPROTECT, address, len));
     }
 }
 
@@ -184,10 +192,12 @@ map_zeros(struct host_map *map, uint32_t block)
     }
     const uintptr_t address = start + (host->fault.address - start) / chunk * chunk;
     map->blocks[block].zeros = true;
-    if (change(map->client, CHANGE_ZEROS, address, chunk) == FL_EXISTS) {
+    fl_status status = change(map->client, CHANGE_ZEROS, address, chunk);
+    if (status == FL_EXISTS) {
         punch(map->void_fd, address - map->address, chunk);
-        (void)change(map->client, CHANGE_ZEROS, address, chunk);
+        status = change(map->client, CHANGE_ZEROS, address, chunk);
     }
+    must(map->client, status);
 }
 
 /* ---- what the core orders ---- */

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -133,6 +134,19 @@ store(struct state *state, const struct peer_order *order)
 }
 
 static int
+move(struct state *state, const struct peer_order *order)
+{
+    void *const place = mmap(NULL, order->len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *const moved = mremap(state->address + order->off, order->len, order->len,
+                               MREMAP_MAYMOVE | MREMAP_FIXED, place);
+
+    if (moved == MAP_FAILED) {
+        return FL_IO;
+    }
+    return try_store(moved, 1) ? FL_OK : PEER_SIGBUS;
+}
+
+static int
 commits(struct state *state, uint64_t *value)
 {
     struct fl_modelfs_figures figures = {.struct_bytes = sizeof(figures)};
@@ -200,6 +214,8 @@ act(struct state *state, const struct peer_order *order, uint64_t *value)
         return (int)fl_modelfs_powercut(state->fs, order->value);
     case PEER_COMMITS:
         return commits(state, value);
+    case PEER_MOVE:
+        return move(state, order);
     case PEER_HAMMER:
         hammer(state, order);
     }

@@ -35,6 +35,7 @@ enum peer_op {
     PEER_FSYNC,
     PEER_POWERCUT, /* value: the seed */
     PEER_COMMITS,
+    PEER_MOVE, /* `len` bytes of the mapping elsewhere, behind the library's back, and store there */
     PEER_HAMMER, /* store to `len` bytes from `off` on until killed; answers once it has begun */
 };
 

@@ -198,10 +198,11 @@ measure(struct bench *bench, const struct kind *kind)
     const uint64_t made = commits(bench) - before;
     drop_file(bench);
     qsort(bench->ns, count, sizeof(*bench->ns), by_value);
+    const uint32_t middle = count / 2;
     const uint32_t last = (uint32_t)((uint64_t)count * 99 / 100);
     print_message("| %-37s | %5u KiB | %-7s | %8.1f | %8.1f | %.3f |\n", kind->name,
                   bench->block / 1024, bench->apart ? "another" : "same",
-                  (double)bench->ns[count / 2] / 1000, (double)bench->ns[last] / 1000,
+                  (double)bench->ns[middle] / 1000, (double)bench->ns[last] / 1000,
                   (double)made / count);
     assert_true(made <= (uint64_t)count * kind->commits_max);
 }

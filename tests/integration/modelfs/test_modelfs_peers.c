@@ -289,6 +289,24 @@ mapper_killed_in_a_fault_leaves_a_sound_file(void **state)
     assert_int_equal(findings, 0);
 }
 
+/* Entries that nobody could take back any more. */
+static void
+mapper_that_moves_its_mapping_is_killed(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct peer_order order = at(PEER_MOVE, 3 * BLOCK, 0);
+    int status;
+
+    two_mapped(fixture);
+    (void)ask(&fixture->a, PEER_PERSIST, 3 * BLOCK, 5);
+    peer_ask(&fixture->a, &order);
+    assert_true(peer_ends(&fixture->a, PROMPT_MS, &status));
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    assert_int_equal(ask(&fixture->b, PEER_LOAD, 3 * BLOCK, 0), 5);
+    (void)ask_promptly(&fixture->b, PEER_PUNCH, 3 * BLOCK, 0);
+    assert_int_equal(ask(&fixture->b, PEER_LOAD, 3 * BLOCK, 0), 0);
+}
+
 /* ---- the host goes ---- */
 
 static void
@@ -501,6 +519,7 @@ main(int argc, char **argv)
         T(stopped_mapper_holds_up_no_invalidation),
         T(mapper_stopped_at_any_moment_holds_up_nobody),
         T(mapper_killed_in_a_fault_leaves_a_sound_file),
+        T(mapper_that_moves_its_mapping_is_killed),
         T(killed_host_ends_access_and_another_takes_over),
         T(host_killed_under_stores_hangs_nobody),
         T(power_cut_kills_other_processes_and_keeps_what_was_fenced),
