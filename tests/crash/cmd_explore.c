@@ -74,7 +74,7 @@ smaller_tell(struct exploring *e, const struct request_target *target, enum requ
     minimise(job, outcome, &small);
     if (small.lost_place[0] != '\0') {
         (void)snprintf(run->replay, sizeof(run->replay),
-                       "%.40s%s%s%s --seed %" PRIu64 " --at '%.760s'", target->name,
+                       "%.300s%s%s%s --seed %" PRIu64 " --at '%.1000s'", target->name,
                        kind == REQUEST_PAGE_KIND ? " --kind page" : "",
                        e->request->weak ? " --weak" : "", e->request->plain ? " --plain" : "",
                        outcome->seed, small.lost_place);

@@ -5,7 +5,7 @@
 #include "tests/crash/explore.h"
 #include "tests/crash/page.h"
 
-enum { RESULTS_TEXT = 700, RESULTS_PLACE = 900, RESULTS_NAME = 40 };
+enum { RESULTS_TEXT = 700, RESULTS_PLACE = 1400, RESULTS_NAME = 40 };
 
 /* One workload, explored in one way. */
 struct results_run {
