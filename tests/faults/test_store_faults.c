@@ -48,7 +48,7 @@ struct fault {
 };
 
 static const struct fault faults[] = {
-    {INJECT_ALLOC, ENOMEM, STATUS(FL_NO_MEMORY), 5},
+    {INJECT_ALLOC, ENOMEM, STATUS(FL_NO_MEMORY), 9},
     {INJECT_MMAP, ENOMEM, STATUS(FL_NO_MEMORY), 1},
     {INJECT_FALLOCATE, ENOSPC, STATUS(FL_NO_SPACE), 3},
     {INJECT_FALLOCATE, EIO, STATUS(FL_IO) | STATUS(FL_NO_SPACE), 5},
@@ -125,7 +125,7 @@ run_all(const struct fault *fault, enum inject_how how, enum fl_mapping mapping,
     /* The first calls are those of the open, each another: all of them. */
     const bool once = how == INJECT_ONCE || how == INJECT_SHORT;
     const unsigned step = thorough ? 1 : (once ? 1U : 5U) * (unsigned)SPARSE * fault->step;
-    const unsigned long each = thorough || once ? 40UL / SPARSE : 8UL;
+    const unsigned long each = thorough || once ? 24UL / SPARSE : 8UL;
     unsigned long nth = 1;
     unsigned long failed = tallies[fault->kind].injected;
 
