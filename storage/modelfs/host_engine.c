@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 
 /* ---- a client's page tables ---- */
@@ -435,13 +436,19 @@ serve(struct host_client *client, const struct uffd_event *fault)
     }
 }
 
-/* A program that moves our mapping elsewhere takes entries out of our sight. */
+/* A program that moves our mapping elsewhere takes entries out of our sight: they must be gone before anything is taken
+ * back. */
 static void
 check_move(struct host_client *client, const struct uffd_event *event)
 {
     if (map_at(client, event->address) != NULL) {
+        struct pollfd process = {.fd = client->pidfd, .events = POLLIN};
+
         host_client_kill(client);
         client->failed = true;
+        if (client->pidfd >= 0) {
+            (void)poll(&process, 1, HOST_ANSWER_MS);
+        }
     }
 }
 

@@ -302,7 +302,9 @@ mapper_that_moves_its_mapping_is_killed(void **state)
     peer_ask(&fixture->a, &order);
     assert_true(peer_ends(&fixture->a, PROMPT_MS, &status));
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    assert_int_equal(ask(&fixture->b, PEER_LOAD, 3 * BLOCK, 0), 5);
+    const uint64_t value = ask(&fixture->b, PEER_LOAD, 3 * BLOCK, 0);
+    assert_true(value == 5 ||
+                value == 1); /* it had leave to store, and as long as it lived it may have */
     (void)ask_promptly(&fixture->b, PEER_PUNCH, 3 * BLOCK, 0);
     assert_int_equal(ask(&fixture->b, PEER_LOAD, 3 * BLOCK, 0), 0);
 }
