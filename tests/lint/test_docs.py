@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Goal:   what docs/ say of the programs is what the programs do: test_docs.py SERVER CLI CHECK
+"""Goal:   what docs/ say of the programs is what the programs do: test_docs.py SERVER CLI CHECK MODELFS
 Method: flags and help texts against --help; commands against proto/commands.def and COMMAND LIST; the fields of INFO
         faultline, which options are live, the example configuration and the examples in commands.md against a running
         server; relative links against the tree. `--write` in front of the programs writes the generated parts anew.
@@ -60,6 +60,7 @@ def generated():
         ("docs/server.md", "flags: from faultline-server --help", flags_table()),
         ("docs/cli.md", "help: faultline-cli", help_block(CLI)),
         ("docs/cli.md", "help: faultline-check", help_block(CHECK)),
+        ("docs/modelfs.md", "help: faultline-modelfs", help_block(MODELFS)),
     ]
 
 
@@ -121,7 +122,7 @@ class Texts(unittest.TestCase):
 
     def test_lines_are_at_most_120_columns(self):
         for name in ("README.md", "CHANGELOG.md", "docs/server.md", "docs/cli.md", "docs/commands.md",
-                     "docs/embedding.md", "docs/durability.md", "docs/examples/faultline.conf"):
+                     "docs/embedding.md", "docs/durability.md", "docs/modelfs.md", "docs/examples/faultline.conf"):
             for number, line in enumerate(read(name).split("\n"), 1):
                 if not line.startswith("| `--"):
                     self.assertLessEqual(len(line), 120, "%s:%d" % (name, number))
@@ -208,7 +209,7 @@ CONTAINERS = ("CLIENT", "COMMAND", "CONFIG", "MEMORY", "OBJECT")
 if __name__ == "__main__":
     arguments = sys.argv[1:]
     writing = arguments[:1] == ["--write"]
-    SERVER, CLI, CHECK = arguments[writing:writing + 3]
+    SERVER, CLI, CHECK, MODELFS = arguments[writing:writing + 4]
     if writing:
         write()
     else:

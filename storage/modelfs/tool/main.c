@@ -113,7 +113,8 @@ help(void)
            "files can be mapped no-sync. docs/modelfs.md tells more.\n"
            "\n");
     for (size_t i = 0; i < COMMANDS_COUNT; i++) {
-        printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+        printf("  %s %s\n        %s\n", commands[i].name, commands[i].arguments,
+               commands[i].summary);
     }
     printf("\n"
            "      --help     this text; COMMAND --help tells a command's options\n"
