@@ -37,6 +37,14 @@ media_control_init(struct media_control *control)
 
 /* ---- the lock ---- */
 
+#if defined(__SANITIZE_THREAD__)
+#define MEDIA_UNDER_TSAN
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define MEDIA_UNDER_TSAN
+#endif
+#endif
+
 /* The thread that holds the lock; 0: none. The kernel itself reads it there when a holder dies, so unlike a pid of our
  * own beside the lock it is right from the first instant. */
 static pid_t
@@ -59,8 +67,8 @@ lock_once(struct media_control *control)
         until.tv_nsec -= 1000000000L;
         until.tv_sec++;
     }
-#ifdef __SANITIZE_THREAD__
-    /* gcc's sanitizer doesn't know pthread_mutex_clocklock(). */
+#ifdef MEDIA_UNDER_TSAN
+    /* The sanitizers of gcc 12 and clang 14 don't know pthread_mutex_clocklock(). */
     for (int ms = 0; ms < MFS_MEDIA_LOCK_MS; ms++) {
         const int err = pthread_mutex_trylock(&control->lock);
         if (err != EBUSY) {
