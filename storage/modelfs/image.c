@@ -1,7 +1,6 @@
 #include "storage/modelfs/image.h"
 
 #include "base/bytes.h"
-#include "base/crc32c.h"
 #include "base/fail.h"
 #include "base/mem.h"
 
@@ -134,7 +133,8 @@ replay(struct mfs_image *image, const struct mfs_tail *tail)
            commit.seq == image->seq_next) {
         const uint8_t *body = journal + off + sizeof(struct mfs_commit_rec);
 
-        if (crc32c(0, body, commit.bytes - sizeof(struct mfs_commit_rec)) != commit.body_crc) {
+        if (mfs_body_crc(0, body, commit.bytes - sizeof(struct mfs_commit_rec)) !=
+            commit.body_crc) {
             break;
         }
         if (!walk_entries(image, &commit, body, false)) {

@@ -2,7 +2,6 @@
 #include "storage/modelfs/fs_internal.h"
 
 #include "base/bytes.h"
-#include "base/crc32c.h"
 #include "base/fail.h"
 
 #include <string.h>
@@ -51,7 +50,7 @@ static void
 body_store(struct body *body)
 {
     if (body->len > 0) {
-        body->crc = crc32c(body->crc, body->fs->scratch, body->len);
+        body->crc = mfs_body_crc(body->crc, body->fs->scratch, body->len);
         mfs_media_store(body->fs->media, body->off, body->fs->scratch, body->len);
         body->off += body->len;
         body->len = 0;

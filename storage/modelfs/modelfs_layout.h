@@ -94,7 +94,7 @@ struct mfs_commit_rec {
     uint32_t entries;
     uint32_t kind; /* enum mfs_commit_kind */
     uint64_t reserved[3];
-    uint32_t body_crc; /* of all behind this record */
+    uint32_t body_crc; /* mfs_body_crc() of all behind this record */
     uint32_t crc;      /* of this header */
 };
 static_assert(sizeof(struct mfs_commit_rec) == 64, "one line: torn only between its words");

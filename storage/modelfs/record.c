@@ -214,6 +214,18 @@ mfs_tail_decode(const struct mfs_geometry *geometry, const void *rec, struct mfs
     return out->seq > 0 && out->seq <= SEQ_MAX / 2 && out->off == MFS_JOURNAL_FRONT;
 }
 
+uint32_t
+mfs_body_crc(uint32_t crc, const void *body, size_t len)
+{
+    const uint8_t *word = body;
+
+    for (size_t i = 0; i < len; i += 8) {
+        /* The product is what isn't linear. */
+        crc = crc32c(crc, word + i, 8) * UINT32_C(0x9E3779B1);
+    }
+    return crc;
+}
+
 void
 mfs_commit_encode(const struct mfs_geometry *geometry, const struct mfs_commit *commit,
                   struct mfs_commit_rec *out)

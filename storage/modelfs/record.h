@@ -83,6 +83,11 @@ struct mfs_commit {
     uint32_t entries;
     uint32_t body_crc;
 };
+/* Extend the check of a transaction's body over `len` bytes, a multiple of 8. Not a CRC of the bytes alone: each
+ * slot ends in a CRC of its own, and over data and its CRC every CRC is the same, so that a body of another
+ * transaction's slots would pass for this one's. */
+uint32_t mfs_body_crc(uint32_t crc, const void *body, size_t len);
+
 void mfs_commit_encode(const struct mfs_geometry *geometry, const struct mfs_commit *commit,
                        struct mfs_commit_rec *out);
 /* False: no commit record, or a torn one. `room`: bytes up to the journal's end. */

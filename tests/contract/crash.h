@@ -17,6 +17,7 @@ struct stage {
         uint32_t blocks;
         bool nosync;
     } maps[CRASH_MAPS_MAX];
+    uint64_t tail; /* of the journal, when the calls began */
 };
 
 /* Map through the stage: its page-table entries are watched. */
@@ -49,6 +50,10 @@ struct crash_op {
     unsigned points_after;
 };
 extern const struct crash_op crash_ops[]; /* ended by one without a name */
+
+void crash_journal_setup(struct stage *stage);
+void crash_journal_commit(struct stage *stage);
+void crash_journal_check(struct stage *stage);
 
 enum { CRASH_POINTS = 8 };
 struct crash_figures {

@@ -1,6 +1,5 @@
 #include "storage/modelfs/tool/dump.h"
 
-#include "base/crc32c.h"
 #include "base/fail.h"
 
 #include <stdlib.h>
@@ -49,8 +48,8 @@ transaction_at(const struct dump *dump, uint64_t off, uint64_t seq, struct dump_
 
     return mfs_commit_decode(geometry, at, geometry->journal_bytes - off, &out->head) &&
            out->head.seq == seq &&
-           out->head.body_crc == crc32c(0, at + sizeof(struct mfs_commit_rec),
-                                        out->head.bytes - sizeof(struct mfs_commit_rec));
+           out->head.body_crc == mfs_body_crc(0, at + sizeof(struct mfs_commit_rec),
+                                              out->head.bytes - sizeof(struct mfs_commit_rec));
 }
 
 static fl_status

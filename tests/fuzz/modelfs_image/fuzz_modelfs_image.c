@@ -1,5 +1,5 @@
-/* Goal:   no bytes on a model device make the check, a mount or the use of what mounts crash, hang, read outside of it or
- *         fail an assertion; and what mounts passes the check afterwards.
+/* Goal:   no bytes on a model device make the check, a mount or the use of what mounts crash, hang, read outside of it
+ *         or fail an assertion; and what mounts passes the check afterwards.
  * Method: the input is a byte of choices and changes to a small image: 2 bytes of offset, 1 of length, then the bytes.
  *         Choice 1: the image of a power cut, with transactions in its journal, else one that was unmounted. Choice 2:
  *         CRCs are made right first, so that changed fields are judged by what they say. */
@@ -7,6 +7,7 @@
 #include "base/crc32c.h"
 #include "storage/modelfs/fs.h"
 #include "storage/modelfs/pte_table.h"
+#include "storage/modelfs/record.h"
 #include "tests/lib/die.h"
 #include "tests/lib/fuzz/fuzz.h"
 
@@ -118,7 +119,7 @@ mend_all(uint8_t *image)
         if (bytes < sizeof(*rec) || bytes > JOURNAL_BYTES - off) {
             break;
         }
-        bytes_put_le32(&rec->body_crc, crc32c(0, rec + 1, bytes - sizeof(*rec)));
+        bytes_put_le32(&rec->body_crc, mfs_body_crc(0, rec + 1, bytes - sizeof(*rec)));
         mend((uint8_t *)rec, offsetof(struct mfs_commit_rec, crc));
         off += bytes_align_up(bytes, 64);
     }
