@@ -5,11 +5,13 @@
  *         zeroed in turn, bytes and bits of it are flipped at random, and it is cut at every block. Each
  *         damaged image is opened for reading, for salvage and for writing; all keys are compared. What a key's
  *         place on media is, is asked of the undamaged store. The last commit of a store that was not closed may
- *         be taken for a torn one: a key apart stands for it. By day a part of the places, with --all each. */
+ *         be taken for a torn one: a key apart stands for it. By day a part of the places, with --all each. Of a
+ *         store with a few records each byte that says something is flipped, and with --all each byte. */
 #include <faultline/cursor.h>
 
 #include "storage/api/store.h"
 #include "storage/heap/heap_layout.h"
+#include "tests/faults/tally.h"
 #include "tests/golden/contents.h"
 
 #include <setjmp.h>
@@ -40,6 +42,17 @@ struct subject {
 };
 
 static bool thorough; /* --all: every place, minutes long */
+
+static struct {
+    const char *what;
+    struct tally tally;
+} tallies[] = {
+    {"zeroed", {.kind = "media-zeroed"}},
+    {"table word zeroed", {.kind = "media-word-zeroed"}},
+    {"flipped", {.kind = "media-flipped"}},
+    {"cut", {.kind = "media-cut"}},
+    {"flipped under way", {.kind = "media-flipped-while-open"}},
+};
 
 struct harm {
     uint64_t off, len;
@@ -287,10 +300,22 @@ check_refusal(struct subject *s, fl_status status, struct harm harm)
                 strstr(fl_last_error(), "superblock") != NULL);
 }
 
+static void
+tally_harm(struct harm harm, bool refused)
+{
+    for (size_t i = 0; i < sizeof(tallies) / sizeof(tallies[0]); i++) {
+        if (strcmp(tallies[i].what, harm.what) == 0) {
+            tally_add(&tallies[i].tally, 1, refused);
+        }
+    }
+}
+
 /* The damaged image is in place: open it in the three ways. Opening for writing comes last: it changes the image. */
 static void
 check_opens(struct subject *s, struct harm harm)
 {
+    const uint64_t refused = s->refused;
+
     struct fl_store *store = NULL;
     fl_status status = open_image(s, FL_OPEN_READ_ONLY, &store);
 
@@ -311,8 +336,10 @@ check_opens(struct subject *s, struct harm harm)
     if (status != FL_OK) {
         check_refusal(s, status, harm);
         check_is_told(s, harm);
+        tally_harm(harm, true);
         return;
     }
+    tally_harm(harm, s->refused > refused);
     compare_served(s, store, harm, "read-write");
     contents_maintain(store);
     assert_int_equal(fl_close(store), FL_OK);
@@ -410,6 +437,71 @@ damage_of_a_killed_store_serves_nothing_wrong(void **state)
     check_all(&subject, ALL, false);
 }
 
+/* A few records of each place that a record can be in: lone, overwritten, deleted, in blocks of its own. */
+static void
+tiny_create(struct subject *s, bool closed)
+{
+    const struct mem_map_options options = {.mode = PM_DIRECT, .size_bytes_max = CONTENTS_SIZE_MAX};
+    struct fl_options open;
+
+    memset(s, 0, sizeof(*s));
+    s->mem = mem_map_create(&options);
+    s->closed = closed;
+    s->contents.now_ms = CONTENTS_BEGIN_MS;
+    contents_options(&s->contents, &open);
+    assert_int_equal(store_open_map(mem_map_open(s->mem), &open, &s->contents.store), FL_OK);
+    contents_put(&s->contents, 0, 0, 20);
+    contents_put(&s->contents, 0, CONTENTS_TAIL_KEY, 30);
+    contents_put(&s->contents, 0, 0, 9);
+    contents_put(&s->contents, 2, 0, 600);
+    contents_put(&s->contents, 1, 5, 1);
+    s->contents.before_tail = s->contents.entries[0][CONTENTS_TAIL_KEY];
+    contents_put(&s->contents, 0, CONTENTS_TAIL_KEY, 11);
+    s->image = closed ? NULL : mem_map_copy(s->mem, &s->len);
+    assert_int_equal(fl_close(s->contents.store), FL_OK);
+    if (closed) {
+        s->image = mem_map_copy(s->mem, &s->len);
+    }
+    s->contents.store = NULL;
+    places_find(s);
+}
+
+/* Each byte, in one bit and, with --all, in all of them. Most are zeros that nobody reads. */
+static void
+check_each_flipped(struct subject *s, unsigned every_zero)
+{
+    for (uint64_t off = 0; off < s->len; off++) {
+        const struct harm harm = {off, 1, "flipped"};
+
+        if (s->image[off] == 0 && off % every_zero != every_zero / 2) {
+            continue;
+        }
+        mem_map_load(s->mem, s->image, s->len);
+        mem_map_bytes(s->mem)[off] ^= (uint8_t)(1u << (off % 8));
+        check_opens(s, harm);
+        if (thorough) {
+            mem_map_load(s->mem, s->image, s->len);
+            mem_map_bytes(s->mem)[off] ^= 0xff;
+            check_opens(s, harm);
+        }
+    }
+    print_message("%llu bytes, %llu opens, %llu refused\n", (unsigned long long)s->len,
+                  (unsigned long long)s->opens, (unsigned long long)s->refused);
+}
+
+static void
+each_flipped_byte_serves_nothing_wrong(void **state)
+{
+    static struct subject s;
+
+    (void)state;
+    for (int closed = 0; closed < 2; closed++) {
+        tiny_create(&s, closed);
+        check_each_flipped(&s, thorough ? 1 : 64);
+        subject_destroy(&s);
+    }
+}
+
 /* Media goes bad under an open store: the key that lives there says so, the others are served. */
 static void
 damage_while_serving_is_told_by_the_key_that_it_hit(void **state)
@@ -431,6 +523,7 @@ damage_while_serving_is_told_by_the_key_that_it_hit(void **state)
                 const struct harm harm = {off, 1, "flipped under way"};
 
                 bytes[off] ^= 0x24;
+                tally_harm(harm, true);
                 const enum contents_answer answer =
                     contents_ask(store, space, i, entry, s.contents.now_ms);
 
@@ -492,10 +585,16 @@ main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(damage_of_a_closed_store_serves_nothing_wrong),
         cmocka_unit_test(damage_of_a_killed_store_serves_nothing_wrong),
+        cmocka_unit_test(each_flipped_byte_serves_nothing_wrong),
         cmocka_unit_test(damage_while_serving_is_told_by_the_key_that_it_hit),
         cmocka_unit_test(damage_that_an_open_can_do_without_is_told),
     };
 
     thorough = argc == 2 && strcmp(argv[1], "--all") == 0;
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+    for (size_t i = 0; i < sizeof(tallies) / sizeof(tallies[0]); i++) {
+        tally_print(&tallies[i].tally);
+    }
+    return failed;
 }
