@@ -5,6 +5,7 @@
  *         at random, orders answered wrongly or not at all, foreign descriptors, replies that nobody takes. After
  *         each, a well-behaved client must be served promptly and find its data. */
 #include "tests/integration/modelfs/peer.h"
+#include "tests/integration/modelfs/raw.h"
 #include "tests/lib/die.h"
 #include "tests/lib/rng.h"
 #include "tests/lib/tmpdir.h"
@@ -106,68 +107,6 @@ serves_the_good(struct fixture *fixture)
     assert_int_equal(peer_ok(&fixture->good, &order), i);
 }
 
-static int
-dial(struct fixture *fixture)
-{
-    struct wire_address address;
-
-    assert_int_equal(wire_address(fixture->path, &address), FL_OK);
-    const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(connect(fd, (const struct sockaddr *)&address.name, address.bytes), 0);
-    return fd;
-}
-
-static void
-say(int fd, const struct wire_call *call, const void *data, size_t data_bytes, int passed)
-{
-    /* The host may have hung up already. */
-    (void)!wire_send(fd, call, sizeof(*call), data, data_bytes, &passed, passed >= 0 ? 1 : 0,
-                     false);
-}
-
-static bool
-hears(int fd, struct wire_note *note)
-{
-    static uint8_t message[sizeof(*note) + WIRE_DATA_BYTES_MAX];
-    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-    struct wire_received received;
-
-    if (poll(&poll_fd, 1, PROMPT_MS) <= 0 ||
-        wire_receive(fd, message, sizeof(message), false, &received) != FL_OK) {
-        return false;
-    }
-    wire_close_fds(&received);
-    memcpy(note, message, sizeof(*note));
-    return true;
-}
-
-/* A connection that is past the greeting, and its userfaultfd. */
-static int
-dial_and_greet(struct fixture *fixture, int *uffd)
-{
-    const int fd = dial(fixture);
-    struct wire_call call = {.kind = WIRE_HELLO, .off = WIRE_VERSION};
-    struct wire_note note;
-
-    assert_int_equal(uffd_open(uffd, &call.flags), FL_OK);
-    say(fd, &call, NULL, 0, *uffd);
-    assert_true(hears(fd, &note));
-    assert_int_equal(note.kind, WIRE_WELCOME);
-    return fd;
-}
-
-static bool
-is_dropped(int fd)
-{
-    struct wire_note note;
-
-    while (hears(fd, &note)) {
-    }
-    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-    return poll(&poll_fd, 1, PROMPT_MS) == 1 && (poll_fd.revents & POLLHUP) != 0;
-}
-
 static void
 noise_is_dropped(void **state)
 {
@@ -176,11 +115,11 @@ noise_is_dropped(void **state)
     static uint8_t bytes[8192];
 
     for (unsigned round = 0; round < NOISE_ROUNDS; round++) {
-        const int fd = dial(fixture);
+        const int fd = raw_dial(fixture->path);
         const size_t size = 1 + rng_below(&rng, round % 2 == 0 ? 600 : sizeof(bytes));
         rng_fill(&rng, bytes, size);
         assert_int_equal(send(fd, bytes, size, MSG_NOSIGNAL), size);
-        assert_true(is_dropped(fd));
+        assert_true(raw_is_dropped(fd));
         (void)close(fd);
     }
     serves_the_good(fixture);
@@ -306,11 +245,11 @@ calls_with_odd_fields_are_refused_or_served(void **state)
     int uffd;
 
     for (unsigned round = 0; round < CALL_ROUNDS; round++) {
-        const int fd = dial_and_greet(fixture, &uffd);
+        const int fd = raw_greet(fixture->path, &uffd, NULL);
         for (unsigned i = 0; i < CALLS; i++) {
             struct wire_call call = odd_call(&rng);
             const int passed = make_fitting(&call, &rng);
-            say(fd, &call, data, call.data_bytes, passed);
+            raw_say(fd, &call, data, passed);
             if (passed >= 0) {
                 (void)close(passed);
             }
@@ -342,13 +281,13 @@ provoke_orders(struct fixture *fixture, int fd)
                              .map = 1,
                              .flags = FL_MODELFS_NOSYNC,
                              .name = "bad"};
-    say(fd, &call, NULL, 0, file);
+    raw_say(fd, &call, NULL, file);
     (void)close(file);
-    assert_true(hears(fd, &note));
+    assert_true(raw_hears(fd, &note, NULL));
     assert_int_equal(note.status, FL_OK);
     call = (struct wire_call){.kind = WIRE_POPULATE, .id = 2, .len = 16 * BLOCK, .map = 1};
-    say(fd, &call, NULL, 0, -1);
-    assert_true(hears(fd, &note));
+    raw_say(fd, &call, NULL, -1);
+    assert_true(raw_hears(fd, &note, NULL));
     assert_int_equal(note.kind, WIRE_INSTALL);
     return note;
 }
@@ -360,7 +299,7 @@ orders_answered_wrongly_end_the_connection(void **state)
     int uffd;
 
     for (unsigned way = 0; way < 4; way++) {
-        const int fd = dial_and_greet(fixture, &uffd);
+        const int fd = raw_greet(fixture->path, &uffd, NULL);
         const struct wire_note order = provoke_orders(fixture, fd);
         struct wire_call done = {.kind = WIRE_DONE, .id = order.id};
         if (way == 0) {
@@ -370,16 +309,17 @@ orders_answered_wrongly_end_the_connection(void **state)
         } else if (way == 2) {
             done.flags = 1;
         } else {
-            say(fd, &done, NULL, 0, -1); /* right, though there is no mapping; and then once more */
+            raw_say(fd, &done, NULL,
+                    -1); /* right, though there is no mapping; and then once more */
         }
-        say(fd, &done, NULL, 0, -1);
-        assert_true(is_dropped(fd));
+        raw_say(fd, &done, NULL, -1);
+        assert_true(raw_is_dropped(fd));
         (void)close(fd);
         (void)close(uffd);
         serves_the_good(fixture);
     }
     /* Not answered at all: others can use the same blocks. */
-    const int fd = dial_and_greet(fixture, &uffd);
+    const int fd = raw_greet(fixture->path, &uffd, NULL);
     (void)provoke_orders(fixture, fd);
     const struct peer_order punch = {.op = PEER_PUNCH, .name = "bad", .len = 16 * BLOCK};
     (void)peer_ok(&fixture->good, &punch);
@@ -410,12 +350,12 @@ descriptors_that_are_no_userfaultfd_are_refused(void **state)
     assert_int_equal(pipe(pair), 0);
     const int wrong[] = {make_file(&fixture->dir), pair[0], pair[1]};
     for (size_t i = 0; i < 3; i++) {
-        const int fd = dial(fixture);
+        const int fd = raw_dial(fixture->path);
         const struct wire_call hello = {.kind = WIRE_HELLO, .off = WIRE_VERSION};
-        say(fd, &hello, NULL, 0, wrong[i]);
-        assert_true(hears(fd, &note));
+        raw_say(fd, &hello, NULL, wrong[i]);
+        assert_true(raw_hears(fd, &note, NULL));
         assert_int_equal(note.status, FL_PROTOCOL);
-        assert_true(is_dropped(fd));
+        assert_true(raw_is_dropped(fd));
         (void)close(fd);
         (void)close(wrong[i]);
     }
@@ -435,15 +375,15 @@ files_of_others_are_no_void_files(void **state)
     tmpdir_create_in(&memory, "/dev/shm");
     const int files[] = {make_file(&fixture->dir), make_file(&memory)};
     for (size_t i = 0; i < 2; i++) {
-        const int fd = dial_and_greet(fixture, &uffd);
+        const int fd = raw_greet(fixture->path, &uffd, NULL);
         const struct wire_call map = {.kind = WIRE_MAP,
                                       .len = 16 * BLOCK,
                                       .address = 1 << 20,
                                       .map = 1,
                                       .flags = FL_MODELFS_NOSYNC,
                                       .name = "good"};
-        say(fd, &map, NULL, 0, files[i]);
-        assert_true(hears(fd, &note));
+        raw_say(fd, &map, NULL, files[i]);
+        assert_true(raw_hears(fd, &note, NULL));
         assert_int_equal(note.status, FL_PROTOCOL);
         assert_int_equal(pread(files[i], text, sizeof(text), 0), sizeof(text));
         assert_string_equal(text, "somebody's data");
@@ -470,12 +410,12 @@ replies_that_nobody_takes_hold_up_only_who_asked(void **state)
     struct fixture *fixture = *state;
     int uffd;
 
-    const int fd = dial_and_greet(fixture, &uffd);
+    const int fd = raw_greet(fixture->path, &uffd, NULL);
     const long before = memory_kib();
     struct wire_call call = {.kind = WIRE_READ, .len = WIRE_DATA_BYTES_MAX, .name = "good"};
     for (unsigned i = 0; i < FLOOD; i++) {
         call.id = i;
-        say(fd, &call, NULL, 0, -1);
+        raw_say(fd, &call, NULL, -1);
         if (i % 500 == 0) {
             serves_the_good(fixture);
         }
@@ -497,9 +437,9 @@ wrong_version_is_told_so(void **state)
     int uffd;
 
     assert_int_equal(uffd_open(&uffd, &lacks), FL_OK);
-    const int fd = dial(fixture);
-    say(fd, &hello, NULL, 0, uffd);
-    assert_true(hears(fd, &note));
+    const int fd = raw_dial(fixture->path);
+    raw_say(fd, &hello, NULL, uffd);
+    assert_true(raw_hears(fd, &note, NULL));
     assert_int_equal(note.status, FL_VERSION);
     (void)close(fd);
     (void)close(uffd);
