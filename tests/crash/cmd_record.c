@@ -1,3 +1,4 @@
+#include "tests/crash/digest.h"
 #include "tests/crash/request.h"
 #include "tests/crash/user.h"
 
@@ -71,13 +72,17 @@ cmd_record(const struct request *request)
     } else {
         user_record(&record, targets[0].user, mode, request->seed);
     }
-    events_print(file, &record.trace);
+    if (request->digest && targets[0].workload != NULL) {
+        digest_print(file, targets[0].workload, &record.trace);
+    } else {
+        events_print(file, &record.trace);
+    }
     if (file != stdout) {
         (void)fclose(file);
     }
     if (record.wrong) {
         (void)fprintf(stderr, "faultline-crash: the run itself went wrong: %s\n", record.why);
-    } else {
+    } else if (!request->digest) {
         summary_print(&record);
     }
     const int status = record.wrong ? EXIT_VIOLATION : EXIT_GOOD;

@@ -20,6 +20,8 @@ static const void *sites[SITES_MAX];
 static uint16_t sites_count;
 static _Thread_local uint16_t site_now;
 static uint32_t calls_count;
+static void (*around_enter)(void);
+static void (*around_leave)(void);
 
 ssize_t __wrap_getrandom(void *dst, size_t len, unsigned flags);
 void __real_pm_write_nofence(struct pm *pm, uint64_t off, const void *src, size_t len);
@@ -51,20 +53,38 @@ __wrap_getrandom(void *dst, size_t len, unsigned flags)
 
 /* ---- sites ---- */
 
+void
+plant_around(void (*enter)(void), void (*leave)(void))
+{
+    around_enter = enter;
+    around_leave = leave;
+}
+
 static void
 site_enter(const void *address)
 {
+    uint16_t site = 0;
+
     calls_count++;
-    for (uint16_t i = 0; i < sites_count; i++) {
-        if (sites[i] == address) {
-            site_now = (uint16_t)(i + 1);
-            return;
-        }
+    while (site < sites_count && sites[site] != address) {
+        site++;
     }
-    if (sites_count < SITES_MAX) {
+    if (site == sites_count && sites_count < SITES_MAX) {
         sites[sites_count++] = address;
-        site_now = sites_count;
     }
+    site_now = (uint16_t)(site + 1);
+    if (around_enter != NULL) {
+        around_enter();
+    }
+}
+
+static void
+site_leave(void)
+{
+    if (around_leave != NULL) {
+        around_leave();
+    }
+    site_now = 0;
 }
 
 uint16_t
@@ -231,7 +251,7 @@ __wrap_pm_write_nofence(struct pm *pm, uint64_t off, const void *src, size_t len
     if (!write_bent(pm, off, src, len)) {
         __real_pm_write_nofence(pm, off, src, len);
     }
-    site_now = 0;
+    site_leave();
 }
 
 void
@@ -241,7 +261,7 @@ __wrap_pm_store_u64_nofence(struct pm *pm, uint64_t off, uint64_t value)
     if (!store_bent(pm, off, value)) {
         __real_pm_store_u64_nofence(pm, off, value);
     }
-    site_now = 0;
+    site_leave();
 }
 
 fl_status
@@ -252,7 +272,7 @@ __wrap_pm_write_through_nofence(struct pm *pm, uint64_t off, const void *src, si
         bug_now == PLANT_BLOB_TABLE_LATE && off % BLOCK_MIN == 128 && keep_back(off, src, len);
     const fl_status status = kept ? pm->failed : __real_pm_write_through_nofence(pm, off, src, len);
 
-    site_now = 0;
+    site_leave();
     return status;
 }
 
@@ -263,7 +283,7 @@ __wrap_pm_drain(struct pm *pm)
     const fl_status status = skip_drain ? pm->failed : __real_pm_drain(pm);
 
     write_late(pm);
-    site_now = 0;
+    site_leave();
     return status;
 }
 
@@ -273,7 +293,7 @@ __wrap_pm_drain_all(struct pm *pm)
     site_enter(__builtin_return_address(0));
     const fl_status status = skip_drain ? pm->failed : __real_pm_drain_all(pm);
 
-    site_now = 0;
+    site_leave();
     return status;
 }
 
@@ -282,7 +302,7 @@ __wrap_pm_handoff(struct pm *pm)
 {
     site_enter(__builtin_return_address(0));
     __real_pm_handoff(pm);
-    site_now = 0;
+    site_leave();
 }
 
 /* ---- calls between the modules ---- */

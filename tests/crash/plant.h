@@ -14,6 +14,8 @@ void plant_random_seed(uint64_t seed);
 /* The call into persist/ that the calling thread is in, numbered as they were met first; 0: none. */
 uint16_t plant_site(void);
 uint16_t plant_sites(void);
+/* Called at the begin and the end of each such call; NULL: nothing. */
+void plant_around(void (*enter)(void), void (*leave)(void));
 /* Rises with each such call. */
 uint32_t plant_call(void);
 /* "heap_own_nofence heap.c:260", if the tools to tell it are there; else the address. */

@@ -1,6 +1,7 @@
 #include "tests/crash/record.h"
 
 #include "tests/crash/plant.h"
+#include "tests/crash/step.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -41,6 +42,9 @@ record_workload(struct record *record, const struct workload *workload, enum pm_
     driver.open_context = mem;
     driver.may_refuse = failure != NULL;
     driver.left_out = given != NULL ? given->left_out : NULL;
+    if (given != NULL && given->stepped) {
+        step_begin();
+    }
     if (driver_open(&driver) == FL_OK) {
         workload->run(&driver, seed);
     }
@@ -62,6 +66,9 @@ record_workload(struct record *record, const struct workload *workload, enum pm_
     record->freed_blocks = driver.freed_blocks;
     record->segment_changes = driver.segment_changes;
     record->expired = driver.expired;
+    if (given != NULL && given->stepped) {
+        step_end();
+    }
     (void)watch_set(before);
     watch_shadow_free(&range);
     mem_map_destroy(mem);

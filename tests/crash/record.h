@@ -18,6 +18,7 @@ struct record {
 struct record_options {
     const struct mem_map_failure *failure; /* NULL, or a call of the mapping that fails */
     const uint64_t *left_out;              /* as in struct driver */
+    bool stepped;                          /* by recorder B: step.h */
 };
 
 /* Modes: PM_DIRECT, PM_STAGED. `options` may be NULL. */

@@ -15,6 +15,7 @@ enum {
     OPT_WEAK,
     OPT_EXHAUSTIVE,
     OPT_QUICK,
+    OPT_DIGEST,
     OPT_PLANTED,
     OPT_AUTOMATIC,
     OPT_SEED,
@@ -39,6 +40,7 @@ static const struct option long_options[] = {
     {"weak", no_argument, NULL, OPT_WEAK},
     {"exhaustive", no_argument, NULL, OPT_EXHAUSTIVE},
     {"quick", no_argument, NULL, OPT_QUICK},
+    {"digest", no_argument, NULL, OPT_DIGEST},
     {"planted", no_argument, NULL, OPT_PLANTED},
     {"automatic", no_argument, NULL, OPT_AUTOMATIC},
     {"seed", required_argument, NULL, OPT_SEED},
@@ -142,6 +144,9 @@ option_take(struct request *request, int option)
         return true;
     case OPT_QUICK:
         request->quick = true;
+        return true;
+    case OPT_DIGEST:
+        request->digest = true;
         return true;
     case OPT_PLANTED:
         request->planted_only = true;

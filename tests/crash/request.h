@@ -13,6 +13,7 @@ struct request {
     const char *names[REQUEST_NAMES_MAX]; /* workloads, files */
     unsigned names_count;
     unsigned kinds; /* request_kind, a bit each */
+    bool digest;
     bool plain, weak, exhaustive, quick, quiet, planted_only, automatic_only;
     uint64_t seed, states, usable, again, rounds, budget;
     unsigned depth, seconds;

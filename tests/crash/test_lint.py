@@ -15,8 +15,8 @@ ARCHIVES = sys.argv[1:]
 FORBIDDEN = re.compile(
     r"\s(clwb|clflush(opt)?|[sm]fence|v?movnt\w*|maskmov\w*|v?maskmov\w*|movdir\w*|enqcmds?|rep\w* \w+|"
     r"(lock )?cmpxchg16b)\b")
-# How gcc zeroes a struct of its own; media is const for everybody but persist/.
-HARMLESS = {"rep stos"}
+# How gcc zeroes and copies structs of its own; media is const for everybody but persist/.
+HARMLESS = {"rep stos", "rep movsq"}
 # Read only, or write what is certainly not media: the caller's text, locks, new memory.
 LISTED = re.compile(
     r"^(memcpy|memmove|memset|memcmp|bcmp|str(len|cmp|ncmp|chr|rchr|str|dup|cspn|tok_r|toull|error.*|ftime)|"
