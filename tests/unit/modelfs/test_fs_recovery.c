@@ -324,7 +324,7 @@ freed_blocks_are_reused_only_after_the_commit(void **state)
 
 /* ---- the rest ---- */
 
-enum { REST_NAMES, REST_CLONE, REST_CLOSE, RESTS };
+enum { REST_NAMES, REST_CLONE, REST_WRITE, REST_WRITE_HOLE, REST_POPULATE, REST_CLOSE, RESTS };
 
 static void
 run_rest(struct fixture *f, void *args)
@@ -344,6 +344,12 @@ run_rest(struct fixture *f, void *args)
         assert_int_equal(mfs_lookup(f->fs, "other", &to), FL_OK);
         assert_int_equal(mfs_clone(f->fs, rest->scene.ino, to), FL_OK);
         assert_int_equal(mfs_fsync(f->fs, to), FL_OK);
+    } else if (rest->how == REST_WRITE) {
+        write_word(f, rest->scene.ino, 2 * BLOCK, 77); /* rule C7 */
+    } else if (rest->how == REST_WRITE_HOLE) {
+        write_word(f, rest->scene.ino, 5 * BLOCK, 77);
+    } else if (rest->how == REST_POPULATE) {
+        assert_int_equal(mfs_populate(rest->scene.map, 0, 4), FL_OK);
     } else {
         assert_int_equal(mfs_map_close(rest->scene.map), FL_OK);
     }
@@ -352,7 +358,9 @@ run_rest(struct fixture *f, void *args)
 static void
 other_changes_are_all_or_nothing(void **state)
 {
-    static const char *const after[] = {"moved", "other 16384: 0 1 2 3", "heap 16384: 0 1 2 3 ="};
+    static const char *const after[RESTS] = {
+        "moved 24576: 0 1 2 3 =",      "other 24576: 0 1 2 3 =",    "heap 24576: 0f 1f 2f 3f =",
+        "heap 24576: 0f 1f 2f 3f 5 =", "heap 24576: 0f 1f 2f 3f =", "heap 24576: 0 1 2 3 ="};
     (void)state;
 
     for (int how = 0; how < RESTS; how++) {
@@ -361,8 +369,17 @@ other_changes_are_all_or_nothing(void **state)
 
         give_scene(&f, &rest, MFS_MUTANT_NONE, how);
         (void)make_file(&f, "other", 100);
+        assert_int_equal(mfs_truncate(f.fs, rest.scene.ino, 6 * BLOCK), FL_OK);
+        if (how == REST_WRITE_HOLE) {
+            struct mfs_map *map = NULL;
+
+            assert_int_equal(mfs_map_open(f.fs, rest.scene.ino, 5, 1, MFS_MAP_NOSYNC, NULL, &map),
+                             FL_OK);
+        } else if (how == REST_POPULATE) {
+            assert_int_equal(mfs_punch(f.fs, rest.scene.ino, BLOCK, 2 * BLOCK), FL_OK);
+        }
         assert_int_equal(mfs_fsync(f.fs, 0), FL_OK);
-        if (how != REST_CLOSE) {
+        if (how <= REST_CLONE) {
             map_end(&f, rest.scene.map);
         }
         struct explore x = {.f = &f, .run = run_rest, .args = &rest, .durable = true};
