@@ -214,7 +214,7 @@ def main():
     seed = int(os.environ.get("FL_TEST_SEED", random.randrange(1 << 32)))
     print("FL_TEST_SEED=%d" % seed)
     programs = [os.path.join(sys.argv[1], name) for name in ("lost_block", "adversary")]
-    with vm.workspace(seconds=580) as directory:
+    with vm.workspace(seconds=880) as directory:
         with vm.Vm(directory, programs, disk=True) as machine:
             machine.make_namespace()
             failed = run_all(machine, plan, random.Random(seed), directory)

@@ -68,6 +68,13 @@ def lacking():
     return None
 
 
+def lacking_for_lines():
+    """Why host/cache_lines.c can't be used here, or None: its declarations are those of one version."""
+    version = subprocess.run([which(QEMU), "--version"], stdout=subprocess.PIPE, text=True,
+                             check=True).stdout.split("\n", maxsplit=1)[0]
+    return None if "version 7." in version else "%s: the plugin is written for version 7" % version
+
+
 def _out_of_time(number, _):
     raise VmError("out of time" if number == signal.SIGALRM else "ended by a signal")
 
@@ -184,10 +191,11 @@ class Vm:
     host_port       a TCP port of 127.0.0.1 that is passed on to `guest_port`; 0: no network
     boot_seconds    how long the guest may take to be ready
     disk            whether there is a disk, /dev/vda, for insert()
+    cache_lines     host/cache_lines.c, built: copies and power cuts lose the lines that were not written back
     """
 
     def __init__(self, directory, programs=(), image=None, host_port=0, guest_port=6379,
-                 boot_seconds=120, memory_mib=1024, disk=False):
+                 boot_seconds=120, memory_mib=1024, disk=False, cache_lines=None):
         self.directory = directory
         self.image = image or os.path.join(directory, "nvdimm.img")
         self.console = os.path.join(directory, "console.txt")
@@ -198,6 +206,8 @@ class Vm:
         self._boot_seconds = boot_seconds
         self._memory_mib = memory_mib
         self._disk = disk
+        self._cache_lines = cache_lines
+        self._media = os.path.join(directory, "media.img")
         self._inserted = 0
         self._process = None
         self._serial = None
@@ -228,9 +238,22 @@ class Vm:
             self._check_alive(deadline)
             time.sleep(0.02)
         self.qmp = Qmp(control, self._boot_seconds)
+        if self._cache_lines:
+            self._tell_place()
+            self.qmp.execute("cont")
         self._serial = socket.socket(socket.AF_UNIX)
         self._serial.connect(serial)
         self._read_until(rb"guest is ready\r?\n", deadline)
+
+    def _tell_place(self):
+        """For the plugin: where the NVDIMM's memory begins in QEMU's own count and in the machine's."""
+        blocks = self.qmp.execute("human-monitor-command", **{"command-line": "info ramblock"})
+        place = re.search(r"^\s*pm\s+\S+ \S+\s+(0x[0-9a-f]+)", blocks, re.MULTILINE)
+        if place is None:
+            raise VmError("QEMU has no memory called pm:\n" + blocks)
+        nvdimm, = self.qmp.execute("query-memory-devices")
+        with open(self._media + ".place", "w", encoding="ascii") as out:
+            out.write("%d %d\n" % (int(place.group(1), 16), nvdimm["data"]["addr"]))
 
     def _command(self, serial, control):
         initramfs = os.path.join(self.directory, "initramfs.cpio")
@@ -247,17 +270,22 @@ class Vm:
             disk = ["-blockdev", "driver=file,node-name=file0,filename=" + nothing,
                     "-blockdev", "driver=raw,node-name=disk,file=file0,offset=%d" % NAMESPACE_BYTES,
                     "-device", "virtio-blk-pci,drive=disk"]
+        processors = ["-smp", "2"]
+        if self._cache_lines:
+            copy_sparse(self.image, self._media)
+            processors = ["-smp", "1", "-S", "-plugin", "%s,image=%s,media=%s,place=%s.place"
+                          % (self._cache_lines, self.image, self._media, self._media)]
         return [which(QEMU), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
                 "-machine", "pc,nvdimm=on", "-accel", os.environ.get("FL_VM_ACCEL", "tcg"),
-                "-cpu", "max", "-smp", "2", "-m", "%d,slots=2,maxmem=8G" % self._memory_mib,
+                "-cpu", "max", "-m", "%d,slots=2,maxmem=8G" % self._memory_mib,
                 "-object", "memory-backend-file,id=pm,share=on,mem-path=%s,size=%d"
                 % (self.image, NVDIMM_BYTES),
                 "-device", "nvdimm,id=nv,memdev=pm",
                 "-kernel", kernel, "-initrd", initramfs,
-                "-append", "console=ttyS0 quiet panic=-1",
+                "-append", "console=ttyS0 quiet panic=-1" + (" nokaslr no5lvl" if self._cache_lines else ""),
                 "-serial", "file:" + self.console,
                 "-serial", "unix:%s,server=on,wait=off" % serial,
-                "-qmp", "unix:%s,server=on,wait=off" % control] + network + disk
+                "-qmp", "unix:%s,server=on,wait=off" % control] + processors + network + disk
 
     def _check_alive(self, deadline):
         if self._process.poll() is not None:
@@ -331,6 +359,9 @@ class Vm:
         """Turn the NVDIMM into /dev/pmem0, a block device that DAX works on."""
         self.run("ndctl create-namespace -f -e namespace0.0 -m fsdax -M mem", check=True)
         self.run("while [ ! -e /dev/pmem0 ]; do sleep 0.05; done", check=True)
+        if self._cache_lines:  # the kernel writes what describes it through a mapping that the plugin doesn't see
+            with open(self.image, "rb") as image, open(self._media, "r+b") as media:
+                media.write(image.read(NAMESPACE_BYTES))
 
     def make_filesystem(self, kind, mount_point, options="dax=always"):
         """A fresh filesystem (a key of MKFS) of /dev/pmem0, mounted. Options "" for one without DAX."""
@@ -355,7 +386,7 @@ class Vm:
 
     def copy_image(self, path):
         """What a power cut would leave. Meant for within paused(): else it is of no one moment."""
-        copy_sparse(self.image, path)
+        copy_sparse(self._media if self._cache_lines else self.image, path)
 
     def insert(self, image):
         """Put a copy of the NVDIMM into the disk: its /dev/pmem0 is /dev/vda now. Nothing of /dev/vda may be mounted."""
@@ -381,6 +412,8 @@ class Vm:
             self._process.kill()
             self._process.wait()
             self._process = None
+            if self._cache_lines:
+                os.replace(self._media, self.image)
         for connection in (self._serial, self.qmp):
             if connection is not None:
                 connection.close()
