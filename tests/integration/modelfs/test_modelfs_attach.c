@@ -1,7 +1,7 @@
 /* Goal:   attaching, mapping and the calls on files refuse what is wrong with a status and a text, give back all they
  *         took when memory runs out half way, and end in good order whatever is still open.
- * Method: one process plays host and client, at times several clients; every allocation of an attachment is made to fail
- *         in turn, under a leak checker in the sanitizer's build. */
+ * Method: one process plays host and client, at times several clients; every allocation of an attachment is made to
+ *         fail in turn, under a leak checker in the sanitizer's build. */
 #include "tests/integration/modelfs/peer.h"
 #include "tests/lib/die.h"
 #include "tests/lib/tmpdir.h"

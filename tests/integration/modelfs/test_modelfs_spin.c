@@ -26,7 +26,7 @@ enum {
     BLOCK = 4096,
     BLOCKS = 4,
     DEVICE = 4 << 20,
-    WRITERS = 2,
+    WRITERS = 1, /* more than there are processors left would only take turns */
     TRIES = 2500,
     LOOKS_MUTANT = 10000,
     LOOK_NS = 3000, /* a spinning thread stores some thousand times in that time */
