@@ -15,7 +15,7 @@
 
 enum {
     WELCOME_MS = 5000, /* a host that doesn't answer for so long is taken for stopped */
-    RETRY_MS = 3000,    /* a host that is coming or going has so long */
+    RETRY_MS = 3000,   /* a host that is coming or going has so long */
 };
 
 void
