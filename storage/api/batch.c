@@ -333,6 +333,8 @@ request_fill(struct batch_data *data)
     request->count = data->count;
     request->requires = data->requires;
     request->requires_count = data->requires_count;
+    request->condition = data->condition;
+    request->condition_lsn = data->condition_lsn;
     request->sync_all = data->sync_all;
     request->owner = data;
     request->run = &data->run;

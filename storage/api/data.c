@@ -165,6 +165,7 @@ data_reset(struct batch_data *data)
     data->slots_used = 0;
     data->count = 0;
     data->requires_count = 0;
+    data->condition = FL_IF_ANY;
     data->deletes = 0;
     data->bytes = 0;
     data->sync_all = false;

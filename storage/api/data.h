@@ -27,6 +27,8 @@ struct batch_data {
     uint32_t slots_used;
     struct engine_require *requires;
     uint32_t requires_count, requires_cap;
+    enum fl_condition condition; /* of changes[0], judged by who commits it */
+    uint64_t condition_lsn;
     uint32_t deletes; /* live changes that are deletes */
     size_t bytes;     /* encoded, of live changes */
     size_t claimed;   /* submitted: its part of store->claimed */

@@ -1,4 +1,5 @@
 /* One key at a time. */
+#include "storage/api/data.h"
 #include "storage/api/store.h"
 
 #include "base/fail.h"
@@ -52,6 +53,9 @@ put_blob(struct fl_store *store, struct fl_key key, struct fl_bytes value,
         status = fl_batch_put_blob(batch, key, blob, options);
         if (status == FL_OK) {
             blob = NULL;
+            /* That was judged now; another writer may come before the commit. */
+            batch->data->condition = options->condition;
+            batch->data->condition_lsn = options->lsn;
             status = fl_batch_commit(batch);
         }
     }

@@ -1,10 +1,12 @@
 /* Goal:   what writers do while the cleaner is between judging a record and copying it is not undone by its copy,
  *         now or after any number of opens.
+ *         And a big value that is put on a condition is not put over what another writer has put since.
  * Method: the writer's step is taken at exactly that moment, in the cleaner's own thread; then the log is cleaned until
  *         nothing of that time is left that could hide a mistake, with a look at the contents after each open.
  */
 #include "tests/crash/driver.h"
 #include "tests/crash/plant.h"
+#include "tests/crash/record.h"
 #include "tests/lib/die.h"
 
 #include <setjmp.h>
@@ -137,12 +139,31 @@ overwrite_and_delete_between_judgement_and_copy_is_not_undone(void **state)
     delete_beside_cleaner_stays(true);
 }
 
+/* The condition was judged before the value was committed, not with it. */
+static void
+big_conditional_puts_beside_writers_are_linearizable(void **state)
+{
+    enum { SCHEDULES = 150 };
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= SCHEDULES; seed++) {
+        struct record record;
+
+        record_workload(&record, workload_find("blobs-beside"), PM_DIRECT, seed, NULL);
+        if (record.wrong) {
+            fail_msg("seed %d: %s", (int)seed, record.why);
+        }
+        record_deinit(&record);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(delete_between_judgement_and_copy_is_not_undone),
         cmocka_unit_test(overwrite_and_delete_between_judgement_and_copy_is_not_undone),
+        cmocka_unit_test(big_conditional_puts_beside_writers_are_linearizable),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
