@@ -1,5 +1,5 @@
-/* Recording and exploring in a child process, so that a bug that ends the process ends only the child, and one that never
- * ends is ended. */
+/* Recording and exploring in a child process, so that a bug that ends the process ends only the child, and one that
+ * never ends is ended. */
 #ifndef FL_TESTS_CRASH_APART_H
 #define FL_TESTS_CRASH_APART_H
 

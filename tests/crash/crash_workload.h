@@ -34,8 +34,8 @@ struct crash_workload {
     const char *(*check)(const char *path, uint64_t acknowledged, uint64_t begun);
 };
 
-/* Options for fl_open(): create, blocks of 4 KiB, size_bytes_max as given, no threads, any durability. Start from these: the
- * store's own threads would make two runs differ. */
+/* Options for fl_open(): create, blocks of 4 KiB, size_bytes_max as given, no threads, any durability. Start from
+ * these: the store's own threads would make two runs differ. */
 void crash_options(struct fl_options *options, uint64_t size_bytes_max);
 
 /* Step `step` (counted from 1) begins: from now on it may be there. */

@@ -1,5 +1,5 @@
-/* Operations of several threads, in the order in which they began and ended, and what the store may hold after a crash at
- * each moment: durable linearizability.
+/* Operations of several threads, in the order in which they began and ended, and what the store may hold after a
+ * crash at each moment: durable linearizability.
  *
  * Whoever has been answered counts: a crash state must be what some order of the operations leaves that is true to
  * their real-time order, has every answered one in it with its answer (reads too: a value that was seen may not be

@@ -177,6 +177,14 @@ crash_cond_broadcast(pthread_cond_t *cond)
     return pthread_cond_broadcast(cond);
 }
 
+pthread_t
+crash_self(void)
+{
+    enum { APART = 4096 };
+
+    return (pthread_t)APART * (baton_held() ? baton_number() + 2 : 1);
+}
+
 int
 crash_nanosleep(const struct timespec *wanted, struct timespec *left)
 {

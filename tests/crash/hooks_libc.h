@@ -23,6 +23,8 @@ int crash_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex);
 int crash_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *end);
 int crash_cond_signal(pthread_cond_t *cond);
 int crash_cond_broadcast(pthread_cond_t *cond);
+/* The same number for the same thread of every run: places in tables are taken by it. */
+pthread_t crash_self(void);
 int crash_nanosleep(const struct timespec *wanted, struct timespec *left);
 
 #endif

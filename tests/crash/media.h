@@ -3,8 +3,8 @@
  * Direct (dax, volatile): aligned words of 8 bytes are atomic. Of the plain stores to one line those on media are the
  * first so many (a prefix); what memcpy or a struct store writes has no order of its own, nor have NT stores, nor lines
  * among one another. A flush takes the stores of its line that have been made; they are on media after the next
- * fence of the same thread, as are that thread's NT stores. `weak`: plain stores to a line have no order either, unless a
- * release store, flush or fence of the thread stands between (what a compiler may do).
+ * fence of the same thread, as are that thread's NT stores. `weak`: plain stores to a line have no order either,
+ * unless a release store, flush or fence of the thread stands between (what a compiler may do).
  * Staged (page): sectors of 512 bytes are atomic and independent; a sync guarantees those of the writes that it covers.
  * A fault_in is durable at its return. A punch may be on media or not, block by block, until sync_file or the next
  * fault_in of the block. With `plain`, a mapping without the no-sync promise: a fault_in is not durable before

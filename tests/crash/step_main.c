@@ -1,5 +1,5 @@
-/* crash_step WORKLOAD...: record with recorder B, and print what media was guaranteed to hold, and what loads saw, after
- * each fence: the same lines as `faultline-crash record --digest` prints of recorder A. */
+/* crash_step WORKLOAD...: record with recorder B, and print what media was guaranteed to hold, and what loads saw,
+ * after each fence: the same lines as `faultline-crash record --digest` prints of recorder A. */
 #include "tests/crash/digest.h"
 #include "tests/crash/record.h"
 #include "tests/crash/step.h"

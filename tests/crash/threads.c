@@ -1,5 +1,5 @@
-/* Workloads of several threads on one store: each goes through its own operations, chosen by the seed, on a few keys that
- * all of them use; the baton says who runs. */
+/* Workloads of several threads on one store: each goes through its own operations, chosen by the seed, on a few keys
+ * that all of them use; the baton says who runs. */
 #include "tests/crash/baton.h"
 #include "tests/crash/driver_internal.h"
 #include "tests/crash/history.h"

@@ -131,6 +131,7 @@ trace_mark(struct trace *trace, const struct trace_mark *mark)
     struct trace_event *event = event_add(trace);
 
     event->is_mark = true;
+    event->thread = (uint8_t)baton_number();
     event->mark = trace->marks_count++;
 }
 

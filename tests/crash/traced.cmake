@@ -14,7 +14,7 @@ foreach(call mutex_lock mutex_trylock mutex_unlock rwlock_rdlock rwlock_wrlock r
              cond_wait cond_timedwait cond_signal cond_broadcast)
     list(APPEND traced_renames --redefine-sym pthread_${call}=crash_${call})
 endforeach()
-list(APPEND traced_renames --redefine-sym nanosleep=crash_nanosleep)
+list(APPEND traced_renames --redefine-sym nanosleep=crash_nanosleep --redefine-sym pthread_self=crash_self)
 
 if(CMAKE_C_COMPILER_ID STREQUAL Clang)
     # Each word is an option of its own to the shell that runs the compiler.

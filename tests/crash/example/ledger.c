@@ -1,5 +1,5 @@
-/* An example of a workload for faultline-crash: money moves between accounts, and whatever the power cut leaves, none is made
- * or lost, and no transfer that was acknowledged is undone.
+/* An example of a workload for faultline-crash: money moves between accounts, and whatever the power cut leaves, none
+ * is made or lost, and no transfer that was acknowledged is undone.
  *
  * With LEDGER_TORN a transfer is two puts instead of a batch; faultline-crash then shows the moment between them. */
 #include <faultline/batch.h>
