@@ -389,7 +389,7 @@ class Vm:
         copy_sparse(self._media if self._cache_lines else self.image, path)
 
     def insert(self, image):
-        """Put a copy of the NVDIMM into the disk: its /dev/pmem0 is /dev/vda now. Nothing of /dev/vda may be mounted."""
+        """Put a copy of the NVDIMM into the disk, where its /dev/pmem0 is /dev/vda. That may not be mounted now."""
         old = "file%d" % self._inserted
         self._inserted += 1
         new = "file%d" % self._inserted

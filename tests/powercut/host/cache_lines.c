@@ -13,8 +13,8 @@
  * that the kernel flushes what it must is taken for granted.
  *
  * For one processor: whichever thread's sfence it is, it counts for all. And for a kernel that has all memory mapped
- * from KERNEL_MAP on (nokaslr, no5lvl), so that its stores needn't be looked up one by one. The declarations below are the part of
- * QEMU's plugin interface, version 1, that is used here; Debian doesn't package its header.
+ * from KERNEL_MAP on (nokaslr, no5lvl), so that its stores needn't be looked up one by one. The declarations
+ * below are the part of QEMU's plugin interface, version 1, that is used here; Debian doesn't package its header.
  */
 #include <fcntl.h>
 #include <stdbool.h>
