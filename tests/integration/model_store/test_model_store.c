@@ -3,7 +3,8 @@
  * Method: a child fills a store whose device this process hosts, counting in shared memory what was acknowledged; its
  *         power is cut at a random moment, seed by seed, and what is left is compared with what the same steps make
  *         (all that were acknowledged, and the one in flight or not), again and again on the same device. The control
- *         exchanges the mapping below the store (--wrap) and must find a loss. Skipped without userfaultfd.
+ *         exchanges the mapping below the store (--wrap) and must find a loss. `--devices N` for more. Skipped without
+ *         userfaultfd.
  */
 #include "script.h"
 
@@ -29,17 +30,31 @@
 
 #include <cmocka.h>
 
+/* Some twenty times slower. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { DEVICES_DEFAULT = 3 };
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+enum { DEVICES_DEFAULT = 3 };
+#else
+enum { DEVICES_DEFAULT = 6 };
+#endif
+#else
+enum { DEVICES_DEFAULT = 6 };
+#endif
+
 enum {
     DEVICE_BYTES = 48 * 1024 * 1024,
     STORE_BYTES_MAX = 32 * 1024 * 1024,
     STORE_BLOCK_BYTES = 256 * 1024,
-    DEVICES = 8,
     ROUNDS = 6,
+    PLAIN_DEVICES = 6,
     STEPS_MAX = 400,
     WAIT_MS = 60000,
 };
 
 static const char *program;
+static uint64_t devices = DEVICES_DEFAULT;
 
 /* ---- the mapping below the store ---- */
 
@@ -255,7 +270,7 @@ store_has_what_it_acknowledged_after_every_power_cut(void **state)
     struct rng rng = rng_seeded(20);
 
     (void)state;
-    for (uint64_t seed = 0; seed < DEVICES; seed++) {
+    for (uint64_t seed = 0; seed < devices; seed++) {
         struct script_state expected = {{0}};
         struct place place;
         uint64_t from = 1;
@@ -277,7 +292,8 @@ store_has_what_it_acknowledged_after_every_power_cut(void **state)
     }
 }
 
-/* The test above can fail: it does if the mapping is plain. */
+/* The test above can fail: it does if the mapping is plain. Not each time: whatever commits, a punch of the cleaner's say,
+ * commits all that is pending. */
 static void
 store_on_a_plain_mapping_loses(void **state)
 {
@@ -285,7 +301,7 @@ store_on_a_plain_mapping_loses(void **state)
     unsigned lost = 0;
 
     (void)state;
-    for (uint64_t seed = 0; seed < 4; seed++) {
+    for (uint64_t seed = 0; seed < PLAIN_DEVICES; seed++) {
         struct script_state expected = {{0}};
         struct place place;
         uint64_t step;
@@ -296,8 +312,9 @@ store_on_a_plain_mapping_loses(void **state)
         lost += nothing_is_lost(&place, &expected, 1, acked, &step) ? 0 : 1;
         place_destroy(&place);
     }
-    print_message("%u of 4 stores on plain mappings lost what they had acknowledged\n", lost);
-    assert_int_equal(lost, 4);
+    print_message("%u of %d stores on plain mappings lost what they had acknowledged\n", lost,
+                  PLAIN_DEVICES);
+    assert_true(lost > 0);
 }
 
 static void
@@ -334,6 +351,9 @@ main(int argc, char **argv)
     program = argv[0];
     if (argc == 7 && strcmp(argv[1], "--fill") == 0) {
         return fill_store(argv);
+    }
+    if (argc == 3 && strcmp(argv[1], "--devices") == 0) {
+        devices = strtoull(argv[2], NULL, 10);
     }
     skip_without_userfaultfd();
     return cmocka_run_group_tests(tests, NULL, NULL);
