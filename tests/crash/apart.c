@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -73,6 +74,7 @@ child(const struct apart_job *job, struct apart_outcome *outcome)
     struct explore_config config = job->config;
     struct explore_calls calls = job->calls;
 
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)setrlimit(RLIMIT_CORE, &no_core);
     explore_catch_signals();
     /* Where the seconds are a budget it is asked between states, and this is for what hangs. */

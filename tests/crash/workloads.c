@@ -48,6 +48,23 @@ run_values(struct driver *d, uint64_t seed)
     driver_close(d);
 }
 
+/* Frames of nine to thirteen words: as many as can be gone through without leaving a state out. */
+static void
+run_frames(struct driver *d, uint64_t seed)
+{
+    static const char *const changes[] = {"+a", "+f", "-a"};
+
+    (void)seed;
+    for (unsigned i = 0; i < 18; i++) {
+        driver_put(d, 0, i % 2 == 0 ? "f" : "g", 56 + 4 * (i % 9));
+        if (i % 6 == 5) {
+            driver_batch(d, 2, changes, 3);
+            driver_delete(d, 0, "g");
+        }
+    }
+    driver_close(d);
+}
+
 static void
 run_segments(struct driver *d, uint64_t seed)
 {
@@ -446,6 +463,7 @@ run_server(struct driver *d, uint64_t seed)
 const struct workload workloads[] = {
     {"points", {4096, 16, 1, 0}, run_points, false, "puts, overwrites, deletes, small batches"},
     {"values", {4096, 16, 1, 0}, run_values, false, "values of many sizes"},
+    {"frames", {4096, 16, 1, 0}, run_frames, false, "frames of nine to thirteen words"},
     {"segments", {4096, 24, 1, 0}, run_segments, false, "segments change"},
     {"batches", {4096, 32, 1, 0}, run_batches, false, "batches, up to two blocks"},
     {"server", {4096, 24, 1, 0}, run_server, false, "batches of commands, answered together"},
