@@ -149,6 +149,7 @@ class Client:
     """Sends a writer's steps, chosen at random, and tells its ledger what comes back."""
 
     def __init__(self, writer, everybody, connection, rng, clock):
+        self.sizes = SIZES
         self.writer = writer
         self.connection = connection
         self.depth = rng.choice([1, 4, DEPTH_MAX])
@@ -170,7 +171,8 @@ class Client:
                 for number in self._rng.sample(range(KEYS), count)]
 
     def _value(self, key):
-        most = self._rng.choices([size for size, _ in SIZES], [weight for _, weight in SIZES])[0]
+        most = self._rng.choices([size for size, _ in self.sizes],
+                                 [weight for _, weight in self.sizes])[0]
         return make_value(key, self.writer.sent + 1, self._rng.randrange(most))
 
     def _send(self, requests, replies, changes):
@@ -277,6 +279,11 @@ class Clients:
     def may_be_full(self, allowed):
         for client in self._clients:
             client.may_be_full = allowed
+
+    def only_small(self):
+        """The log gets on slowly then, so that blocks are seldom made and freed."""
+        for client in self._clients:
+            client.sizes = SIZES[:2]
 
     def _take_in(self, wait_s):
         """Whether anything arrived."""
