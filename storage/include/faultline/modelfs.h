@@ -44,7 +44,8 @@ FL_API void fl_modelfs_options_init(struct fl_modelfs_options *options);
  * Owner:   the caller, fl_modelfs_detach().
  * Threads: any; several attachments of one process work.
  * Errors:  FL_NOT_FOUND (no device; or no host and not FL_MODELFS_HOST), FL_BUSY (a host that doesn't answer holds it),
- *          FL_CORRUPT, FL_VERSION, FL_NOT_SUPPORTED (no userfaultfd here: the text says what to do), FL_NO_MEMORY, FL_IO */
+ *          FL_CORRUPT, FL_VERSION, FL_NOT_SUPPORTED (no userfaultfd here: the text says what to do), FL_NO_MEMORY,
+ *          FL_IO */
 FL_API FL_NODISCARD fl_status fl_modelfs_attach(const char *path,
                                                 const struct fl_modelfs_options *options,
                                                 struct fl_modelfs **out);
@@ -110,8 +111,8 @@ FL_API FL_NODISCARD fl_status fl_modelfs_populate(struct fl_modelfs_map *map, ui
 
 /* ---- evidence ---- */
 
-/* Cut the device's power: every line not fenced is lost or not, drawn from `seed` (0: all are lost). Processes that have
- * it mapped are killed, other than this one, whose mappings end (an access raises SIGBUS); the host stops without a
+/* Cut the device's power: every line not fenced is lost or not, drawn from `seed` (0: all are lost). Processes that
+ * have it mapped are killed, other than this one, whose mappings end (an access raises SIGBUS); the host stops without a
  * word to the device. FL_BUSY: a process could not be killed. */
 FL_API FL_NODISCARD fl_status fl_modelfs_powercut(struct fl_modelfs *fs, uint64_t seed);
 
