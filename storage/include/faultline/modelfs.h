@@ -49,8 +49,8 @@ FL_API void fl_modelfs_options_init(struct fl_modelfs_options *options);
 FL_API FL_NODISCARD fl_status fl_modelfs_attach(const char *path,
                                                 const struct fl_modelfs_options *options,
                                                 struct fl_modelfs **out);
-/* Unmaps what is mapped; a host in this process commits and ends when nobody else is attached to it, others are
- * told and lose access. */
+/* Unmaps what is mapped. If this attachment hosts the device, the host commits and ends: whoever else is attached
+ * loses access (SIGBUS, FL_CLOSED). */
 FL_API void fl_modelfs_detach(struct fl_modelfs *fs);
 
 FL_API uint32_t fl_modelfs_block_bytes(const struct fl_modelfs *fs);
@@ -112,8 +112,8 @@ FL_API FL_NODISCARD fl_status fl_modelfs_populate(struct fl_modelfs_map *map, ui
 /* ---- evidence ---- */
 
 /* Cut the device's power: every line not fenced is lost or not, drawn from `seed` (0: all are lost). Processes that
- * have it mapped are killed, other than this one, whose mappings end (an access raises SIGBUS); the host stops without a
- * word to the device. FL_BUSY: a process could not be killed. */
+ * have it mapped are killed, other than this one, whose mappings end (an access raises SIGBUS); the host stops without
+ * a word to the device. FL_BUSY: a process could not be killed. */
 FL_API FL_NODISCARD fl_status fl_modelfs_powercut(struct fl_modelfs *fs, uint64_t seed);
 
 struct fl_modelfs_figures {
