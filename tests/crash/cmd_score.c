@@ -324,7 +324,6 @@ score_planted_apart(struct scoring *s)
     }
     (void)close(fd);
     char *const argv[] = {path, "score", "--planted", "--save", saved, "-q", NULL};
-    extern char **environ;
     const bool ran = posix_spawn(&pid, path, NULL, NULL, argv, environ) == 0 &&
                      waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
                      WEXITSTATUS(status) != EXIT_USAGE &&

@@ -181,7 +181,9 @@ judge_whole(struct explorer *x, struct level *level)
 
     x->result->counts.usable++;
     if (x->config->user != NULL) { /* recovering twice is no different from recovering once */
-        return recover(x, level, &level->frozen) && recover(x, level, &level->frozen);
+        const bool once = recover(x, level, &level->frozen);
+
+        return once && recover(x, level, &level->frozen);
     }
     return check_read_only(check, &level->frozen, level->mark) &&
            check_recover(check, &level->frozen, level->mark, level->wall_ms, true) &&

@@ -35,7 +35,8 @@ function(fl_traced name)
     target_include_directories(${name}_hooked BEFORE PRIVATE
         ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/base/include ${CMAKE_SOURCE_DIR}/storage/include)
     target_link_libraries(${name}_hooked PUBLIC PkgConfig::XXHASH Threads::Threads)
-    set_property(TARGET ${name}_hooked PROPERTY POSITION_INDEPENDENT_CODE OFF)
+    # Its flags are no concern of tools that read the sources; those find them among the shipped ones.
+    set_target_properties(${name}_hooked PROPERTIES POSITION_INDEPENDENT_CODE OFF EXPORT_COMPILE_COMMANDS OFF)
 
     set(archive ${CMAKE_CURRENT_BINARY_DIR}/lib${name}.a)
     add_custom_command(OUTPUT ${archive}
