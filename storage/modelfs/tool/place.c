@@ -5,6 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { TRIES_MAX = 150, TRY_NS = 20000000 };
 
 static fl_status
 open_alone(struct place *place)
@@ -24,19 +28,35 @@ open_alone(struct place *place)
     return status;
 }
 
-fl_status
-place_open(const char *path, bool read_only, struct place *out)
+static fl_status
+open_once(struct place *place)
 {
-    *out = (struct place){.path = path, .read_only = read_only};
-    const fl_status status = open_alone(out);
+    struct fl_modelfs_options options;
+    const fl_status status = open_alone(place);
 
     if (status != FL_BUSY) {
         return status;
     }
-    struct fl_modelfs_options options;
-
     fl_modelfs_options_init(&options);
-    return fl_modelfs_attach(path, &options, &out->host);
+    return fl_modelfs_attach(place->path, &options, &place->host);
+}
+
+/* Who has the device and serves nobody is another command, or a host that comes or goes: that is over in a moment. */
+fl_status
+place_open(const char *path, bool read_only, struct place *out)
+{
+    const struct timespec moment = {.tv_nsec = TRY_NS};
+    fl_status status = FL_OK;
+
+    *out = (struct place){.path = path, .read_only = read_only};
+    for (int i = 0; i < TRIES_MAX; i++) {
+        status = open_once(out);
+        if (status != FL_NOT_FOUND || access(path, F_OK) != 0) {
+            return status;
+        }
+        (void)nanosleep(&moment, NULL);
+    }
+    return FL_FAIL(FL_BUSY, "%s is in use by a process that doesn't serve it", path);
 }
 
 static fl_status

@@ -292,8 +292,8 @@ store_has_what_it_acknowledged_after_every_power_cut(void **state)
     }
 }
 
-/* The test above can fail: it does if the mapping is plain. Not each time: whatever commits, a punch of the cleaner's say,
- * commits all that is pending. */
+/* The test above can fail: it does if the mapping is plain. Not each time: whatever commits, a punch of the cleaner's
+ * say, commits all that is pending. */
 static void
 store_on_a_plain_mapping_loses(void **state)
 {

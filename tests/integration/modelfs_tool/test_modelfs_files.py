@@ -7,7 +7,7 @@ import json
 import os
 import re
 import struct
-import unittest
+import subprocess
 
 import modelfs
 from modelfs import run
@@ -143,6 +143,14 @@ class Devices(modelfs.Case):
                     for i in range(100)]
         self.assertFalse(any(statuses[:4]))
         self.assertTrue(statuses[-1])
+
+    def test_commands_at_the_same_time_wait_for_each_other(self):
+        self.format()
+        started = [subprocess.Popen([modelfs.TOOL, "cp", self.write_file("in%d" % i, b"file %d" % i),
+                                     self.device + ":f%d" % i]) for i in range(8)]
+        self.assertEqual([process.wait(timeout=modelfs.TIMEOUT_S) for process in started], [0] * 8)
+        for i in range(8):
+            self.assertEqual(run("cp", self.device + ":f%d" % i, "-"), "file %d" % i)
 
     def test_dump_shows_files_extents_and_journal_to_people(self):
         self.format()

@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import unittest
 
 import modelfs
 from modelfs import run

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import tempfile
-import unittest
 
 import modelfs
 from modelfs import run
