@@ -34,7 +34,7 @@ enum fl_modelfs_attach_flags {
 struct fl_modelfs_options {
     size_t struct_bytes;  /* sizeof(struct fl_modelfs_options) */
     unsigned flags;       /* enum fl_modelfs_attach_flags */
-    uint64_t size_bytes;  /* FORMAT: of the device; default 1 GiB (the file is sparse) */
+    uint64_t size_bytes;  /* FORMAT: of the device; default 1 GiB, allocated in full */
     uint32_t block_bytes; /* FORMAT: default 4096, up to 2 MiB */
 };
 FL_API void fl_modelfs_options_init(struct fl_modelfs_options *options);
