@@ -13,7 +13,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { READY_MS = 10000, GONE_MS = 10000, STARTS_MAX = 3, SPLIT_PAUSE_MS = 3, PASSWORD_BYTES = 64 };
+enum {
+    READY_MS = 10000,
+    GONE_MS = 10000,
+    STARTS_MAX = 3,
+    SPLIT_PAUSE_MS = 3,
+    PASSWORD_BYTES = 64,
+    SAID_BYTES = 4096
+};
 
 static void
 launch(struct server *server, char *path, const char *password)
@@ -31,8 +38,10 @@ launch(struct server *server, char *path, const char *password)
         memcpy(argv + argc, more, sizeof(more));
         argc += sizeof(more) / sizeof(more[0]);
     } else {
-        char *const more[] = {"--store", tmpdir_join(&server->dir, "store", store),
-                              "--durability-min", "process"};
+        /* A sanitizer leaves too little of the address space for the default size. */
+        char *const more[] = {"--store",          tmpdir_join(&server->dir, "store", store),
+                              "--durability-min", "process",
+                              "--size-max",       "16gb"};
 
         memcpy(argv + argc, more, sizeof(more));
         argc += sizeof(more) / sizeof(more[0]);
@@ -49,11 +58,15 @@ static bool
 serves(struct server *server)
 {
     const int fd = net_connect(server->port, READY_MS);
+    char said[SAID_BYTES];
 
     if (fd >= 0) {
         close(fd);
+        return true;
     }
-    return fd >= 0;
+    (void)child_expect(&server->child, "\n\n", 0, said, sizeof(said));
+    fprintf(stderr, "nobody serves port %u; the server said: %s\n", server->port, said);
+    return false;
 }
 
 void

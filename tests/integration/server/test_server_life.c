@@ -87,7 +87,8 @@ memory_is_refused_unless_asked_for(void **state)
     if (!place_in_memory(&dir, 64 * MIB)) {
         skip();
     }
-    RUN(&child, out, "--port", "0", "--store", tmpdir_join(&dir, "data", store));
+    RUN(&child, out, "--port", "0", "--size-max", "16gb", "--store",
+        tmpdir_join(&dir, "data", store));
     assert_true(child_exited(&child, 1));
     assert_non_null(strstr(out, "--durability-min process"));
     tmpdir_destroy(&dir);
@@ -163,13 +164,21 @@ data_outlives_a_restart_over_io_uring(void **state)
     (void)state;
     /* Where io_uring is refused, so must be the request for it. */
     tmpdir_create(&dir);
-    char *argv[] = {(char *)(uintptr_t)program,      (char *)(uintptr_t) "--port",
-                    (char *)(uintptr_t) "0",         (char *)(uintptr_t) "--loop",
-                    (char *)(uintptr_t) "uring",     (char *)(uintptr_t) "--durability-min",
-                    (char *)(uintptr_t) "process",   (char *)(uintptr_t) "--store",
-                    tmpdir_join(&dir, "data", path), NULL};
+    /* A sanitizer leaves too little of the address space for the default size. */
+    const char *const argv[] = {program,
+                                "--port",
+                                "0",
+                                "--loop",
+                                "uring",
+                                "--size-max",
+                                "16gb",
+                                "--durability-min",
+                                "process",
+                                "--store",
+                                tmpdir_join(&dir, "data", path),
+                                NULL};
 
-    child_start(&child, argv);
+    child_start(&child, (char *const *)(uintptr_t)argv);
     const bool ready = child_expect(&child, "ready on", STOP_MS, out, sizeof(out));
 
     child_kill(&child);
