@@ -192,6 +192,8 @@ class Run:
         violations = []
         states = {}
         output = look()
+        if re.search(r"^status .*\b12[67]\b", output, re.MULTILINE):  # the shell couldn't run it
+            raise vm.VmError("the image could not be judged: " + output[-500:])
         if "status 0 0 0" not in output.split("\n"):
             violations.append("check, open, check: " + "; ".join(
                 line for line in output.split("\n")
