@@ -38,6 +38,7 @@ open_store(struct scene *scene)
 
     fl_options_init(&options);
     options.durability_min = FL_DURABILITY_PROCESS;
+    options.size_bytes_max = (uint64_t)16 << 30; /* A sanitizer leaves too little room for more. */
     assert_int_equal(fl_open(scene->path, &options, &scene->store), FL_OK);
 }
 
