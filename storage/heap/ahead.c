@@ -486,6 +486,14 @@ heap_take_picked(struct heap *heap, uint32_t block)
 }
 
 void
+heap_count_made(struct heap *heap)
+{
+    pthread_mutex_lock(&heap->lock);
+    heap->writers_faulted++;
+    pthread_mutex_unlock(&heap->lock);
+}
+
+void
 heap_untake(struct heap *heap, uint32_t block, uint32_t count)
 {
     const uint64_t unit = heap->geometry.block_bytes;

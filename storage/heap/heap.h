@@ -7,8 +7,9 @@
  *                free durably and its last reader has left (the caller's duty: heap_recycle());
  *             4. the last `reserve_blocks` ready blocks go to HEAP_RESERVE claims only (cleaner, deletes).
  *
- * Threads: heap_take, heap_pick, heap_recycle, heap_stats: any. heap_take_picked, heap_untake, heap_unpick,
- *          heap_own/disown: any, on blocks that the caller holds. One thread at a time writes roots and the clock.
+ * Threads: heap_take, heap_pick, heap_recycle, heap_count_made, heap_stats: any. heap_take_picked, heap_untake,
+ *          heap_unpick, heap_own/disown: any, on blocks that the caller holds. One thread at a time writes roots and
+ *          the clock.
  */
 #ifndef FL_STORAGE_HEAP_HEAP_H
 #define FL_STORAGE_HEAP_HEAP_H
@@ -123,6 +124,8 @@ FL_NODISCARD fl_status heap_take(struct heap *heap, uint32_t count, enum heap_cl
  * table block), FL_TOO_LARGE, FL_IO. Of take: FL_NO_SPACE, FL_IO; the block is still picked. */
 FL_NODISCARD fl_status heap_pick(struct heap *heap, uint32_t count, uint32_t *block);
 FL_NODISCARD fl_status heap_take_picked(struct heap *heap, uint32_t block);
+/* A writer took blocks one by one and commits to them now: for heap_stats.writers_faulted. */
+void heap_count_made(struct heap *heap);
 /* Give back taken blocks that nobody has owned. */
 void heap_untake(struct heap *heap, uint32_t block, uint32_t count);
 /* Give back picked blocks that were not taken. */

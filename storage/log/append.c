@@ -40,6 +40,7 @@ blocks_take(const struct log *log, struct log_head *head, uint32_t *blocks, enum
     *block = run->block;
     *blocks = run->taken;
     memset(run, 0, sizeof(*run));
+    heap_count_made(log->heap);
     return FL_OK;
 }
 
