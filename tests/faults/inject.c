@@ -23,8 +23,10 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
+/* The plan in atomics: a store's own threads may call while another one is made. */
 static struct {
-    struct inject_plan plan;
+    atomic_int kind, how, error;
+    atomic_ulong nth;
     atomic_bool on;
     atomic_ulong calls, failed;
 } inject;
@@ -50,7 +52,12 @@ inject_plan(const struct inject_plan *plan)
 {
     static const struct inject_plan none;
 
-    inject.plan = plan != NULL ? *plan : none;
+    plan = plan != NULL ? plan : &none;
+    atomic_store(&inject.nth, 0);
+    atomic_store(&inject.kind, (int)plan->kind);
+    atomic_store(&inject.how, (int)plan->how);
+    atomic_store(&inject.error, plan->error);
+    atomic_store(&inject.nth, plan->nth);
     atomic_store(&inject.calls, 0);
     atomic_store(&inject.failed, 0);
 }
@@ -83,14 +90,14 @@ inject_failed(void)
 static bool
 due(enum inject_kind kind)
 {
-    const struct inject_plan *plan = &inject.plan;
+    const unsigned long nth = atomic_load(&inject.nth);
 
-    if (!atomic_load(&inject.on) || plan->nth == 0 || plan->kind != kind) {
+    if (!atomic_load(&inject.on) || nth == 0 || atomic_load(&inject.kind) != (int)kind) {
         return false;
     }
+    const int how = atomic_load(&inject.how);
     const unsigned long call = atomic_fetch_add(&inject.calls, 1) + 1;
-    const bool on = plan->how == INJECT_ONCE || plan->how == INJECT_SHORT ? call == plan->nth
-                                                                          : call >= plan->nth;
+    const bool on = how == INJECT_ONCE || how == INJECT_SHORT ? call == nth : call >= nth;
 
     if (on) {
         atomic_fetch_add(&inject.failed, 1);
@@ -104,14 +111,16 @@ fails(enum inject_kind kind)
     if (!due(kind)) {
         return false;
     }
-    errno = inject.plan.error;
+    errno = atomic_load(&inject.error);
     return true;
 }
 
 static bool
 is_short(void)
 {
-    return inject.plan.how == INJECT_SHORT || inject.plan.how == INJECT_ALL_SHORT;
+    const int how = atomic_load(&inject.how);
+
+    return how == INJECT_SHORT || how == INJECT_ALL_SHORT;
 }
 
 /* A call that only fails: made if it is not its turn. */
@@ -164,7 +173,8 @@ int
 __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *),
                       void *arg)
 {
-    return due(INJECT_THREAD) ? inject.plan.error : __real_pthread_create(thread, attr, main, arg);
+    return due(INJECT_THREAD) ? atomic_load(&inject.error)
+                              : __real_pthread_create(thread, attr, main, arg);
 }
 
 int __wrap_asprintf(char **out, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -239,7 +249,7 @@ __wrap_pwritev2(int fd, const struct iovec *vec, int count, off_t off, int flags
 
         return __real_pwritev2(fd, &part, 1, off, flags);
     }
-    errno = inject.plan.error;
+    errno = atomic_load(&inject.error);
     return -1;
 }
 
@@ -254,7 +264,7 @@ __wrap_recv(int fd, void *buf, size_t len, int flags)
     if (is_short()) {
         return __real_recv(fd, buf, 1, flags);
     }
-    errno = inject.plan.error;
+    errno = atomic_load(&inject.error);
     return -1;
 }
 
@@ -269,7 +279,7 @@ __wrap_send(int fd, const void *buf, size_t len, int flags)
     if (is_short()) {
         return __real_send(fd, buf, some_of(len), flags);
     }
-    errno = inject.plan.error;
+    errno = atomic_load(&inject.error);
     return -1;
 }
 
@@ -284,7 +294,7 @@ __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
     if (is_short()) {
         return __real_send(fd, msg->msg_iov[0].iov_base, some_of(msg->msg_iov[0].iov_len), flags);
     }
-    errno = inject.plan.error;
+    errno = atomic_load(&inject.error);
     return -1;
 }
 
@@ -343,7 +353,7 @@ int
 __wrap_io_uring_submit(struct io_uring *ring)
 {
     if (due(INJECT_WAIT)) {
-        return -inject.plan.error;
+        return -atomic_load(&inject.error);
     }
     spoil_all(ring);
     return __real_io_uring_submit(ring);
@@ -355,7 +365,7 @@ int
 __wrap_io_uring_submit_and_get_events(struct io_uring *ring)
 {
     if (due(INJECT_WAIT)) {
-        return -inject.plan.error;
+        return -atomic_load(&inject.error);
     }
     spoil_all(ring);
     return __real_io_uring_submit_and_get_events(ring);
@@ -373,7 +383,7 @@ __wrap_io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_c
                                         sigset_t *mask)
 {
     if (due(INJECT_WAIT)) {
-        return -inject.plan.error;
+        return -atomic_load(&inject.error);
     }
     spoil_all(ring);
     return __real_io_uring_submit_and_wait_timeout(ring, cqe, count, time, mask);
