@@ -30,7 +30,7 @@ struct work {
     char path[TMPDIR_PATH_BYTES];
     struct fl_options options;
     struct fl_store *store; /* NULL: it could not be opened (again) */
-    uint64_t wall_ms;
+    _Atomic(uint64_t) wall_ms;
     struct work_table now, maybe;
     bool unknown; /* `maybe` counts as well */
     uint32_t version;
