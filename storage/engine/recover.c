@@ -28,7 +28,9 @@ struct range_mask {
 
 struct loader {
     struct engine *engine;
-    const struct heap_report *report;
+    const struct heap_report *report; /* the caller's */
+    struct heap_report report_one;    /* the same for several threads: one at a time */
+    pthread_mutex_t report_lock;
     uint32_t blocks_total;
     _Atomic(uint32_t) next_block;
     _Atomic(uint64_t) done_bytes;
@@ -177,6 +179,16 @@ loader_fail(struct loader *loader, fl_status status)
     pthread_mutex_unlock(&loader->lock);
 }
 
+static void
+finding_one(void *context, const char *rule, uint64_t off, uint64_t len, const char *text)
+{
+    struct loader *loader = context;
+
+    pthread_mutex_lock(&loader->report_lock);
+    heap_report_finding(loader->report, rule, off, len, "%s", text);
+    pthread_mutex_unlock(&loader->report_lock);
+}
+
 static fl_status
 load_segment(struct worker *worker, uint32_t block)
 {
@@ -184,7 +196,7 @@ load_segment(struct worker *worker, uint32_t block)
     struct engine *engine = loader->engine;
     struct log_segment *segment = log_segment_of(engine->log, block);
     const bool open = !segment->sealed;
-    const struct log_scan scan = {worker, load_record, loader->report, engine->salvage};
+    const struct log_scan scan = {worker, load_record, &loader->report_one, engine->salvage};
     struct log_scan_result result;
     const fl_status status = log_segment_scan(engine->log, block, &scan, &result);
 
@@ -497,6 +509,8 @@ engine_load(struct engine *engine, const struct heap_report *report)
     }
     loader->engine = engine;
     loader->report = report;
+    loader->report_one = (struct heap_report){loader, finding_one};
+    pthread_mutex_init(&loader->report_lock, NULL);
     loader->blocks_total = heap_blocks_total(engine->heap);
     loader->total_bytes = (uint64_t)loader->blocks_total * heap_geometry(engine->heap)->block_bytes;
     pthread_mutex_init(&loader->lock, NULL);
@@ -518,6 +532,7 @@ engine_load(struct engine *engine, const struct heap_report *report)
         pthread_mutex_destroy(&loader->shard_locks[shard]);
     }
     pthread_mutex_destroy(&loader->lock);
+    pthread_mutex_destroy(&loader->report_lock);
     free(loader->masks);
     free(loader);
     free(workers);
