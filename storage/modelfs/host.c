@@ -276,27 +276,51 @@ end(struct mfs_host *host)
     (void)!write(host->ended_fd, &one, sizeof(one));
 }
 
+/* Send what the caller has brought about, and let the loop do what it must. */
+static void
+flush(struct mfs_host *host)
+{
+    bool more = host->ended;
+
+    for (struct host_client *client = host->clients; client != NULL; client = client->next) {
+        host_client_flush(client);
+        more |= client->failed || client->faults_count > 0;
+    }
+    if (more) {
+        host_kick(host);
+    }
+}
+
+static void
+unlock(struct mfs_host *host)
+{
+    flush(host);
+    (void)pthread_mutex_unlock(&host->lock);
+}
+
 static void *
 loop(void *argument)
 {
     struct mfs_host *host = argument;
     struct epoll_event events[EVENTS];
+    int wait_ms = -1;
     bool more = true;
 
     while (more) {
-        const int count = epoll_wait(host->epoll, events, EVENTS, -1);
+        const int count = epoll_wait(host->epoll, events, EVENTS, wait_ms);
         (void)mfs_host_lock(host);
         for (int i = 0; i < count && !host->ended; i++) {
             serve_event(host, events[i].data.ptr, events[i].events);
         }
         if (!host->ended) {
             tidy(host);
+            wait_ms = host_lift_tend(host);
         }
         if (host->ended || host->stop) {
             end(host);
             more = false;
         }
-        mfs_host_unlock(host);
+        unlock(host);
     }
     return NULL;
 }
@@ -311,6 +335,11 @@ mfs_host_create(const char *path, const struct mfs_host_options *options, struct
     if (host == NULL) {
         return FL_FAIL(FL_NO_MEMORY, "no memory for a host");
     }
+    pthread_condattr_t monotonic;
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&host->lifts_over, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
     (void)pthread_mutex_init(&host->lock, NULL);
     host->epoll = -1;
     host->listener = -1;
@@ -372,6 +401,7 @@ mfs_host_destroy(struct mfs_host *host)
         (void)munmap(host->zapped, host->zapped_count * sizeof(*host->zapped));
     }
     mem_free(host->spare);
+    (void)pthread_cond_destroy(&host->lifts_over);
     (void)pthread_mutex_destroy(&host->lock);
     mem_free(host);
 }
@@ -380,22 +410,18 @@ struct mfs *
 mfs_host_lock(struct mfs_host *host)
 {
     (void)pthread_mutex_lock(&host->lock);
+    host->lifts_before = host->lifts_given;
     return host->fs;
 }
 
 void
 mfs_host_unlock(struct mfs_host *host)
 {
-    bool more = host->ended;
-
-    for (struct host_client *client = host->clients; client != NULL; client = client->next) {
-        host_client_flush(client);
-        more |= client->failed || client->faults_count > 0;
+    if (host->lifts_given != host->lifts_before && !host->ended) {
+        flush(host);
+        host_lift_wait(host);
     }
-    if (more) {
-        host_kick(host);
-    }
-    (void)pthread_mutex_unlock(&host->lock);
+    unlock(host);
 }
 
 struct mfs_media *
@@ -427,7 +453,7 @@ mfs_host_adopt(struct mfs_host *host, int fd)
     } else {
         status = host_client_add(host, fd);
     }
-    mfs_host_unlock(host);
+    unlock(host);
     return status;
 }
 

@@ -378,6 +378,7 @@ host_call(struct host_client *client, const struct wire_call *call, struct wire_
     const bool welcome = call->kind == WIRE_HELLO;
     /* The call lies in a buffer that cutting the power, which listens to clients, uses too. */
     const uint64_t id = call->id;
+    const uint64_t given = client->host->lifts_given;
 
     const fl_status status =
         welcome ? hello(client, call, received) : serve(client, call, received, &answer);
@@ -392,7 +393,9 @@ host_call(struct host_client *client, const struct wire_call *call, struct wire_
     if (status != FL_OK) {
         (void)snprintf(answer.note.text, sizeof(answer.note.text), "%s", fl_last_error());
     }
-    host_client_send(client, &answer.note, client->host->send);
+    if (!host_lift_park(client, given, &answer.note)) {
+        host_client_send(client, &answer.note, client->host->send);
+    }
     if (status == FL_PROTOCOL || welcome) {
         client->failed = true;
     }

@@ -55,10 +55,13 @@ release(struct host_client *client)
             (void)close(fds[i]);
         }
     }
-    while (client->queue != NULL) {
-        struct host_message *message = client->queue;
-        client->queue = message->next;
-        mem_free(message);
+    for (struct host_message **list = &client->queue; list != NULL;
+         list = list == &client->queue ? &client->parked : NULL) {
+        while (*list != NULL) {
+            struct host_message *message = *list;
+            *list = message->next;
+            mem_free(message);
+        }
     }
     mem_free(client->tasks);
     mem_free(client);
@@ -103,6 +106,12 @@ host_client_add(struct mfs_host *host, int socket)
 
 /* ---- leaving ---- */
 
+static struct host_task *
+task_at(const struct host_client *client, uint32_t index)
+{
+    return &client->tasks[(client->tasks_first + index) & (client->tasks_room - 1)];
+}
+
 bool
 host_client_has_ended(const struct host_client *client)
 {
@@ -133,6 +142,9 @@ host_client_drop(struct host_client *client)
             host->clients_count--;
             break;
         }
+    }
+    for (uint32_t i = 0; i < client->tasks_count; i++) {
+        host_lift_over(host, task_at(client, i)->kind);
     }
     for (struct host_map *map = client->maps; map != NULL; map = map->next) {
         (void)host_map_close(map);
@@ -241,12 +253,6 @@ host_client_flush(struct host_client *client)
 /* ---- orders ---- */
 
 static struct host_task *
-task_at(const struct host_client *client, uint32_t index)
-{
-    return &client->tasks[(client->tasks_first + index) & (client->tasks_room - 1)];
-}
-
-static struct host_task *
 new_task(struct host_client *client)
 {
     if (client->tasks_count == client->tasks_room) {
@@ -315,6 +321,7 @@ host_client_order(struct host_client *client, struct host_map *map, enum wire_no
         if (map != NULL) {
             map->tasks++;
         }
+        host_lift_given(client->host, kind);
     }
     for (uint32_t i = 0; map != NULL && i < blocks; i++) {
         map->blocks[block + i].inflight++;
@@ -360,6 +367,7 @@ host_client_task_over(struct host_client *client)
 {
     struct host_map *map = task_at(client, 0)->map;
 
+    host_lift_over(client->host, task_at(client, 0)->kind);
     remove_task(client);
     if (map != NULL && --map->tasks == 0 && map->map == NULL) {
         struct host_map **link = &client->maps;

@@ -18,9 +18,10 @@ enum {
     HOST_FAULTS_MAX = 256,  /* remembered; more are raised again */
     HOST_ANSWER_MS = 1000,  /* how long a client may keep its address space from us */
     HOST_OFF_MS = 5000,     /* how long it may take to end its mappings when the power is cut */
-    HOST_LED_NOWHERE = 0,   /* struct host_block.told: faults */
-    HOST_LED_TO_BUS = 1,    /* raises SIGBUS */
-    HOST_LED_TO_PHYS = 2,   /* from here on: physical block + 2 */
+    HOST_LIFT_MS = 1000,  /* how long a caller waits for others' mappings to stop raising SIGBUS */
+    HOST_LED_NOWHERE = 0, /* struct host_block.told: faults */
+    HOST_LED_TO_BUS = 1,  /* raises SIGBUS */
+    HOST_LED_TO_PHYS = 2, /* from here on: physical block + 2 */
 };
 
 /* One block of a mapping. What the client has been told is the order that it will have carried out last. */
@@ -105,6 +106,7 @@ struct host_client {
     struct host_message *queue;
     struct host_message **queue_end;
     unsigned queue_count;
+    struct host_message *parked; /* replies that wait for host->lifts; the newest first */
     struct uffd_event faults[HOST_FAULTS_MAX];
     unsigned faults_count;
 };
@@ -131,6 +133,13 @@ struct mfs_host {
     struct host_source by_kick;
     struct host_client *clients;
     unsigned clients_count;
+    uint32_t
+        lifts; /* orders, not answered, after which a place that raised SIGBUS faults instead */
+    uint64_t lifts_given;  /* of them all since the start */
+    uint64_t lifts_before; /* that, when mfs_host_lock() got the lock */
+    pthread_cond_t lifts_over;
+    uint64_t
+        parked_until; /* clock_mono_ns() by which parked replies are sent in any case; 0: none is parked */
     /* The fault being served: where zeros are wanted, and that a page is there to be made writable. */
     struct host_map *fault_map;
     struct uffd_event fault;
@@ -177,6 +186,21 @@ struct host_task *host_client_task(struct host_client *client);
 void host_client_task_over(struct host_client *client);
 /* End its mappings, in the core too unless the core is gone, and its connection; free. */
 void host_client_drop(struct host_client *client);
+
+/* ---- host_lift.c: growing a file, or freeing space, ends SIGBUS for everybody before it returns ----
+ * The place of a block that raised SIGBUS has to be mapped anew by the client's own process. Whoever made that so is
+ * answered when all have done it; a process that is stopped, or starved, keeps others waiting HOST_LIFT_MS at most. */
+
+/* An order of this kind was given, or is over: answered, or of a client that is dropped. */
+void host_lift_given(struct mfs_host *host, uint32_t kind);
+void host_lift_over(struct mfs_host *host, uint32_t kind);
+/* Keep the reply until then, if orders were given since `given`. False: send it now. */
+bool host_lift_park(struct host_client *client, uint64_t given, const struct wire_note *note);
+/* Send the parked replies that have waited long enough. How long epoll_wait() may take until the next: ms, -1: for
+ * ever. */
+int host_lift_tend(struct mfs_host *host);
+/* Wait until no such order is left. The lock is given up meanwhile. Not in the host's own thread. */
+void host_lift_wait(struct mfs_host *host);
 
 /* ---- host_call.c: what clients ask for ---- */
 

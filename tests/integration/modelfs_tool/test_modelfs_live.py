@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 
 import modelfs
 from modelfs import run
@@ -140,6 +141,30 @@ class Live(modelfs.Case):
         app.process.send_signal(signal.SIGCONT)
         self.assertRegex(app.tell("stop"), r"^ok [0-9]+$")
         self.assertEqual(app.load(0, 3), "ok ...")
+
+    def test_growth_is_seen_by_every_process_when_it_returns(self):
+        self.served("f")
+        apps = [self.mapper("f", 65536) for _ in range(3)]
+        for _ in range(20):
+            run("truncate", self.device + ":f", "4K")
+            for app in apps:
+                self.assertEqual(app.load(8192, 1), "sigbus")
+            run("truncate", self.device + ":f", "64K")
+            for app in apps:
+                self.assertEqual(app.load(8192, 1), "ok .")
+
+    def test_a_stopped_application_holds_up_no_growth(self):
+        self.served("f")
+        app = self.mapper("f", 65536)
+        run("truncate", self.device + ":f", "4K")
+        self.assertEqual(app.load(8192, 1), "sigbus")
+        app.process.send_signal(signal.SIGSTOP)
+        begun = time.monotonic()
+        run("truncate", self.device + ":f", "64K")
+        self.assertLess(time.monotonic() - begun, modelfs.TIMEOUT_S / 2)
+        app.process.send_signal(signal.SIGCONT)
+        self.assertEqual(app.tell("populate 8192 4096"), "ok FL_OK")
+        self.assertEqual(app.load(8192, 1), "ok .")
 
     def test_a_full_device_is_sigbus_for_the_toucher_only(self):
         run("format", "--size", "1M", self.device)

@@ -120,21 +120,26 @@ fork_one(void)
     }
 }
 
+/* Make the blocks of a range, as often as somebody has filled the disk up, until that one empties it again. */
 static void
-make_room(struct run *run, uint64_t number)
+fault_in(struct run *run, uint64_t off, uint64_t len)
 {
-    if (run->map == NULL) {
-        return; /* the store itself faults the block in */
-    }
     fl_status status;
 
-    while ((status = nosync_fault_in(run->map, block_off(number, run->block), run->block)) ==
-           FL_NO_SPACE) {
+    while ((status = nosync_fault_in(run->map, off, len)) == FL_NO_SPACE) {
         run->waits++;
-        (void)usleep(5000); /* somebody fills the disk up and empties it again */
+        (void)usleep(5000);
     }
     if (status != FL_OK) {
         stop("fault_in");
+    }
+}
+
+static void
+make_room(struct run *run, uint64_t number)
+{
+    if (run->map != NULL) { /* else the store itself faults the block in */
+        fault_in(run, block_off(number, run->block), run->block);
     }
 }
 
@@ -176,10 +181,16 @@ open_store_mapping(struct run *run)
         .map_align = HEAD_BYTES,
     };
 
-    if (nosync_open(&request, &run->map) != FL_OK ||
-        nosync_fault_in(run->map, 0, HEAD_BYTES) != FL_OK) {
+    fl_status status;
+
+    while ((status = nosync_open(&request, &run->map)) == FL_NO_SPACE) {
+        (void)usleep(5000);
+    }
+    if (status != FL_OK) {
         stop(run->path);
     }
+    fault_in(run, 0, HEAD_BYTES);
+    run->waits = 0; /* those count that a link had to wait for */
     pm_init(&run->pm, &run->map->media);
 }
 
