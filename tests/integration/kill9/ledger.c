@@ -181,27 +181,27 @@ ledger_settle(struct ledger *ledger, const uint64_t observed[LEDGER_KEYS],
 {
     const uint64_t low = ledger->seen > ledger->acked ? ledger->seen : ledger->acked;
     uint64_t state[LEDGER_KEYS];
-    uint64_t execs = ledger->execs;
-    bool found = false;
-    uint64_t n = ledger->settled;
+    uint64_t execs = 0;
+    uint64_t found = 0;
 
+    ledger->execs_min = 0;
     memcpy(state, ledger->state, sizeof(state));
-    for (;; n++) {
+    for (uint64_t n = ledger->settled; n <= ledger->sent; n++) {
         if (n > ledger->settled) {
             const struct ledger_step step = ledger_step(ledger->seed, ledger->writer, n);
 
             apply(state, &step);
             execs += step.kind == LEDGER_GROUP_EXEC;
         }
-        found = n >= low && memcmp(state, observed, sizeof(state)) == 0;
-        if (found || n >= ledger->sent) {
-            break;
+        if (n >= low && memcmp(state, observed, sizeof(state)) == 0) {
+            ledger->execs_min = found++ == 0 ? execs : ledger->execs_min;
+            ledger->execs_max = execs;
         }
     }
-    if (!found) {
+    if (found == 0) {
         explain(ledger, low, observed, faults);
+        ledger->execs_max = execs;
     }
     memcpy(ledger->state, observed, sizeof(ledger->state));
-    ledger->settled = found ? n : ledger->sent;
-    ledger->execs = execs;
+    ledger->settled = ledger->sent;
 }

@@ -58,7 +58,10 @@ struct ledger {
     uint64_t acked;              /* >= settled; the last step that was acknowledged */
     uint64_t sent;               /* >= acked; the last step that may have been executed */
     uint64_t seen;               /* the highest step that any reader has met */
-    uint64_t execs;              /* LEDGER_GROUP_EXEC steps among all that are in the store */
+    /* LEDGER_GROUP_EXEC steps of the life that was settled last, at least and at most: an EXEC, and a delete of what
+     * was absent before it, leave what was there, so that the keys alone don't tell whether both are in the store. */
+    uint64_t execs_min;
+    uint64_t execs_max;
 };
 
 struct ledger_faults {
