@@ -404,12 +404,11 @@ void
 heap_own_begin_nofence(struct heap *heap, struct pm *pm, uint32_t block, uint32_t count,
                        struct heap_entry as, struct heap_note note, uint32_t *generation)
 {
-    const uint64_t note_off = entry_off(heap, block) + HEAP_NOTE_OFF;
+    const uint64_t words[] = {note.nonce, note.base_lsn};
     const uint32_t gen = own_noted(heap, block, count, as);
 
     *generation = gen;
-    pm_store_u64_nofence(pm, note_off, note.nonce);
-    pm_store_u64_nofence(pm, note_off + sizeof(uint64_t), note.base_lsn);
+    pm_store_words_nofence(pm, entry_off(heap, block) + HEAP_NOTE_OFF, words, 2);
     for (uint32_t i = 1; i < count; i++) {
         entry_store_nofence(
             heap, pm, block + i,

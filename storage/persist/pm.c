@@ -71,11 +71,11 @@ direct_write(struct pm *pm, uint64_t off, const uint8_t *src, size_t len)
 }
 
 static void
-hooked_write(struct pm *pm, uint64_t off, const void *src, size_t len, bool atomic)
+hooked_write(struct pm *pm, uint64_t off, const void *src, size_t len)
 {
     const struct pm_media *media = pm->media;
 
-    media->ops->store(media->context, off, src, len, atomic);
+    media->ops->store(media->context, off, src, len, false);
     if (pm->flush != PM_FLUSH_NONE) {
         media->ops->flush(media->context, off, len);
         count(&pm->counts.lines, lines_of(off, len));
@@ -98,34 +98,53 @@ pm_write_nofence(struct pm *pm, uint64_t off, const void *src, size_t len)
         pm_stage_add(pm, off, src, len);
         break;
     case PM_HOOKED:
-        hooked_write(pm, off, src, len, false);
+        hooked_write(pm, off, src, len);
         break;
     }
+}
+
+static void
+store_word(const struct pm_media *media, uint64_t off, uint64_t word)
+{
+    if (media->mode == PM_DIRECT) {
+        pm_store_word(media->base_store + off, word);
+    } else {
+        media->ops->store(media->context, off, &word, sizeof(word), true);
+    }
+}
+
+void
+pm_store_words_nofence(struct pm *pm, uint64_t off, const uint64_t *values, size_t words)
+{
+    const struct pm_media *media = pm->media;
+    const size_t len = words * sizeof(*values);
+
+    check_range(pm, off, len);
+    FL_ASSERT(off % sizeof(*values) == 0 && words > 0 && lines_of(off, len) == 1);
+    pm->dirty = true;
+    for (size_t i = 0; i < words; i++) {
+        const uint64_t at = off + i * sizeof(*values);
+        if (media->mode == PM_STAGED) {
+            pm_stage_add_word(pm, at, htole64(values[i]));
+        } else {
+            store_word(media, at, htole64(values[i]));
+        }
+    }
+    if (media->mode == PM_STAGED || pm->flush == PM_FLUSH_NONE) {
+        return;
+    }
+    if (media->mode == PM_DIRECT) {
+        pm_flush_line(pm->flush, media->base_store + off);
+    } else {
+        media->ops->flush(media->context, off, len);
+    }
+    count(&pm->counts.lines, 1);
 }
 
 void
 pm_store_u64_nofence(struct pm *pm, uint64_t off, uint64_t value)
 {
-    const uint64_t word = htole64(value);
-
-    check_range(pm, off, sizeof(word));
-    FL_ASSERT(off % sizeof(word) == 0);
-    pm->dirty = true;
-    switch (pm->media->mode) {
-    case PM_DIRECT:
-        pm_store_word(pm->media->base_store + off, word);
-        if (pm->flush != PM_FLUSH_NONE) {
-            pm_flush_line(pm->flush, pm->media->base_store + off);
-            count(&pm->counts.lines, 1);
-        }
-        break;
-    case PM_STAGED:
-        pm_stage_add_word(pm, off, word);
-        break;
-    case PM_HOOKED:
-        hooked_write(pm, off, &word, sizeof(word), true);
-        break;
-    }
+    pm_store_words_nofence(pm, off, &value, 1);
 }
 
 fl_status

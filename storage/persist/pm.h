@@ -96,6 +96,9 @@ void pm_write_nofence(struct pm *pm, uint64_t off, const void *src, size_t len);
 /* Write 8 bytes, little-endian, at `off`, a multiple of 8, by one store. */
 void pm_store_u64_nofence(struct pm *pm, uint64_t off, uint64_t value);
 
+/* Write several of them, from `off` on, all in one line: a store each, one flush. */
+void pm_store_words_nofence(struct pm *pm, uint64_t off, const uint64_t *values, size_t words);
+
 /* Write a large range now; `src` is free on return. A failure shows at the drain too. */
 fl_status pm_write_through_nofence(struct pm *pm, uint64_t off, const void *src, size_t len);
 

@@ -32,7 +32,7 @@ static const struct harmless known[] = {
     {"log_seal_heads", MUTATION_DROP_FENCE, "the root's fence comes before any link"},
     {"seal_all", MUTATION_DROP_FENCE, "the root's fence comes before any link"},
     {"seal_nofence", MUTATION_DROP_FLUSH,
-     "the link's flush takes the whole line, in the order of its stores"},
+     "the link's flush takes the line in the order of its stores; pm.h promises no such order"},
     {"seal_nofence", MUTATION_SINK_FLUSH, "ownership's fence comes before the link as well"},
     /* One thread fills a big value and commits it: its later fences cover the earlier. */
     {"blob_own", MUTATION_SINK_FLUSH, "the fence after the value's bytes covers it"},
@@ -57,8 +57,6 @@ static const struct harmless known[] = {
     {"mark_nofence", MUTATION_DROP_FLUSH, "for damaged media"},
     {"mark_nofence", MUTATION_SINK_FLUSH, "for damaged media"},
     {"heap_disown_nofence", MUTATION_DROP_FENCE, "page-wise: the words share a sector"},
-    {"^heap_own_begin_nofence", MUTATION_DROP_FLUSH, "the note's line is flushed twice"},
-    {"^heap_own_begin_nofence", MUTATION_SINK_FLUSH, "the note's line is flushed twice"},
 };
 
 /* On page-wise media only. */

@@ -28,6 +28,10 @@ void __real_pm_write_nofence(struct pm *pm, uint64_t off, const void *src, size_
 void __wrap_pm_write_nofence(struct pm *pm, uint64_t off, const void *src, size_t len);
 void __real_pm_store_u64_nofence(struct pm *pm, uint64_t off, uint64_t value);
 void __wrap_pm_store_u64_nofence(struct pm *pm, uint64_t off, uint64_t value);
+void __real_pm_store_words_nofence(struct pm *pm, uint64_t off, const uint64_t *values,
+                                   size_t words);
+void __wrap_pm_store_words_nofence(struct pm *pm, uint64_t off, const uint64_t *values,
+                                   size_t words);
 fl_status __real_pm_write_through_nofence(struct pm *pm, uint64_t off, const void *src, size_t len);
 fl_status __wrap_pm_write_through_nofence(struct pm *pm, uint64_t off, const void *src, size_t len);
 fl_status __real_pm_drain(struct pm *pm);
@@ -261,6 +265,14 @@ __wrap_pm_store_u64_nofence(struct pm *pm, uint64_t off, uint64_t value)
     if (!store_bent(pm, off, value)) {
         __real_pm_store_u64_nofence(pm, off, value);
     }
+    site_leave();
+}
+
+void
+__wrap_pm_store_words_nofence(struct pm *pm, uint64_t off, const uint64_t *values, size_t words)
+{
+    site_enter(__builtin_return_address(0));
+    __real_pm_store_words_nofence(pm, off, values, words);
     site_leave();
 }
 

@@ -173,6 +173,28 @@ store_u64_is_little_endian_and_one_line(void **state)
 }
 
 static void
+words_of_a_line_are_flushed_once(void **state)
+{
+    static const uint64_t words[] = {UINT64_C(0x0102030405060708), 9};
+    static const uint8_t expected[] = {8, 7, 6, 5, 4, 3, 2, 1, 9, 0, 0, 0, 0, 0, 0, 0};
+    static const enum pm_mode modes[] = {PM_DIRECT, PM_HOOKED, PM_STAGED};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        struct fixture f;
+
+        setup(&f, modes[i], false);
+        pm_store_words_nofence(&f.pm, 72, words, 2);
+        assert_int_equal(pm_drain(&f.pm), FL_OK);
+        assert_memory_equal(f.map->media.base + 72, expected, sizeof(expected));
+        assert_int_equal(f.map->media.base[71], 0);
+        assert_int_equal(f.map->media.base[88], 0);
+        assert_int_equal(lines(&f), modes[i] == PM_STAGED ? 0 : 1);
+        teardown(&f);
+    }
+}
+
+static void
 staged_bytes_are_seen_only_after_the_drain(void **state)
 {
     struct fixture f;
@@ -298,6 +320,7 @@ main(void)
         cmocka_unit_test(drain_without_a_write_costs_nothing),
         cmocka_unit_test(drain_of_a_thousand_records_costs_one_fence),
         cmocka_unit_test(store_u64_is_little_endian_and_one_line),
+        cmocka_unit_test(words_of_a_line_are_flushed_once),
         cmocka_unit_test(staged_bytes_are_seen_only_after_the_drain),
         cmocka_unit_test(write_through_leaves_its_source_free),
         cmocka_unit_test(handoff_fences_or_writes_through),
