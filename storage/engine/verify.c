@@ -68,6 +68,21 @@ verify_space(struct engine *engine, const struct heap_report *report, uint8_t sp
     }
 }
 
+/* Space that nobody uses and nobody can free. */
+static void
+verify_owner(struct engine *engine, const struct heap_report *report, uint32_t block)
+{
+    const struct log_segment *segment = log_segment_of(engine->log, block);
+    const enum heap_state state = heap_entry_get(engine->heap, block).state;
+
+    if ((state == HEAP_LOG || state == HEAP_BLOB || state == HEAP_CONT) &&
+        segment->use == LOG_USE_NONE && !segment->dropped) {
+        heap_report_finding(report, "table-word",
+                            heap_block_off(heap_geometry(engine->heap), block), 0,
+                            "block %u is taken, but by no segment", block);
+    }
+}
+
 fl_status
 engine_verify(struct engine *engine, const struct heap_report *report)
 {
@@ -92,6 +107,7 @@ engine_verify(struct engine *engine, const struct heap_report *report)
     for (uint32_t block = 2; block < total; block++) {
         const struct log_segment *segment = log_segment_of(engine->log, block);
 
+        verify_owner(engine, report, block);
         if (segment->use == LOG_USE_BLOB && atomic_load(&segment->refs) > 0) {
             blobs += atomic_load(&segment->live_bytes);
             if (segment->adopted) {

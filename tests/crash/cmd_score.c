@@ -323,7 +323,15 @@ score_planted_apart(struct scoring *s)
         return false;
     }
     (void)close(fd);
-    char *const argv[] = {path, "score", "--planted", "--save", saved, "-q", NULL};
+    char *const argv[] = {path,
+                          "score",
+                          "--planted",
+                          "--save",
+                          saved,
+                          "-q",
+                          s->request->only != NULL ? "--only" : NULL,
+                          (char *)(uintptr_t)s->request->only,
+                          NULL};
     const bool ran = posix_spawn(&pid, path, NULL, NULL, argv, environ) == 0 &&
                      waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
                      WEXITSTATUS(status) != EXIT_USAGE &&
