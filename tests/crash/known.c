@@ -57,6 +57,10 @@ static const struct harmless known[] = {
     {"mark_nofence", MUTATION_DROP_FLUSH, "for damaged media"},
     {"mark_nofence", MUTATION_SINK_FLUSH, "for damaged media"},
     {"heap_disown_nofence", MUTATION_DROP_FENCE, "page-wise: the words share a sector"},
+    {"^heap_own_begin_nofence", MUTATION_DROP_FLUSH,
+     "ownership's flush takes the line in the order of its stores; pm.h promises no such order"},
+    {"^heap_own_begin_nofence", MUTATION_SINK_FLUSH,
+     "ownership's flush takes the line in the order of its stores; pm.h promises no such order"},
 };
 
 /* On page-wise media only. */
