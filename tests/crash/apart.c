@@ -54,6 +54,7 @@ explore_round(const struct apart_job *job, struct explore_config *config,
 
     outcome->seed = config->seed;
     explore_share_place(&outcome->result);
+    (void)alarm(job->hang_seconds); /* for the recording; states have it anew, each */
     if (job->trace != NULL || !record_round(job, config, &record, outcome)) {
         static struct explore_result result;
 
@@ -77,9 +78,7 @@ child(const struct apart_job *job, struct apart_outcome *outcome)
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)setrlimit(RLIMIT_CORE, &no_core);
     explore_catch_signals();
-    /* Where the seconds are a budget it is asked between states, and this is for what hangs. */
-    (void)alarm(job->seconds > 0 && job->out_of_time_is_clean ? job->seconds * 2 + 20
-                                                              : job->seconds);
+    config.hang_seconds = job->hang_seconds;
     plant_bug_set(config.bug);
     if (!job->loud && freopen("/dev/null", "w", stderr) == NULL) {
         _exit(1);
@@ -87,7 +86,7 @@ child(const struct apart_job *job, struct apart_outcome *outcome)
     if (calls.memo == NULL && job->rounds > 1) {
         calls.memo = explore_memo_create();
     }
-    config.deadline = job->seconds > 0 && job->out_of_time_is_clean ? end : 0;
+    config.deadline = job->seconds > 0 ? end : 0;
     for (uint64_t round = 0; round < (job->rounds > 1 ? job->rounds : 1); round++) {
         if (job->budget > 0) {
             if (outcome->result.counts.recoveries >= job->budget) {

@@ -1,5 +1,5 @@
 /* Recording and exploring in a child process, so that a bug that ends the process ends only the child, and one that
- * never ends is ended. */
+ * never ends is ended: one state, or one recording. That all together takes long is nobody's fault. */
 #ifndef FL_TESTS_CRASH_APART_H
 #define FL_TESTS_CRASH_APART_H
 
@@ -9,7 +9,7 @@
 enum apart_verdict {
     APART_CLEAN,    /* nothing wrong was found */
     APART_FOUND,    /* a crash state broke a promise, or the recorded run itself did */
-    APART_DIED,     /* a signal, or no end in time */
+    APART_DIED,     /* a signal, or a state or a recording without an end */
     APART_UNREACHED /* the mutation concerned no event */
 };
 
@@ -20,8 +20,8 @@ struct apart_job {
     const struct record_options *record; /* NULL: as it is */
     uint64_t rounds;                     /* so many seeds, from config.seed on; 0 is 1 */
     uint64_t budget;                     /* recoveries of all rounds together; 0: no limit */
-    unsigned seconds;                    /* of wall time; 0: no limit */
-    bool out_of_time_is_clean;           /* the seconds are a budget, not a limit */
+    unsigned seconds;                    /* a budget of wall time, asked between states; 0: none */
+    unsigned hang_seconds;               /* for one recording and for each state; 0: no limit */
     const struct explore_place *replay;
     unsigned replay_count;
     struct explore_calls calls; /* made in the child */

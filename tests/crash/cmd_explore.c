@@ -124,6 +124,7 @@ explore_one(struct exploring *e, const struct request_target *target, enum reque
     run->switches = outcome.switches;
     run->counts = outcome.result.counts;
     run->seconds = now_seconds() - telling.begin;
+    run->exhaustive = request->exhaustive;
     run->failed = outcome.result.failed;
     (void)snprintf(run->why, sizeof(run->why), "%s", outcome.result.why);
     if (run->failed) {

@@ -30,6 +30,7 @@ explore_counts_add(struct explore_counts *sum, const struct explore_counts *coun
     sum->points += counts->points;
     sum->points_truncated += counts->points_truncated;
     sum->points_known += counts->points_known;
+    sum->points_unreached += counts->points_unreached;
     sum->coarse += counts->coarse;
 }
 
@@ -268,6 +269,10 @@ state_run(struct explorer *x, struct level *level, enum state_policy policy, uin
     struct state *state = &level->state;
     const struct mempool_point kept = mempool_save(&x->mempool);
 
+    /* Of each state anew: how long all of them take says nothing about the store. */
+    if (x->config->hang_seconds > 0) {
+        (void)alarm(x->config->hang_seconds);
+    }
     level->policy = policy;
     level->salt = salt;
     state->policy = policy;
@@ -399,6 +404,12 @@ point_explore(struct explorer *x, struct level *level)
         return point_replay(x, level);
     }
     if (!point_states(x, level)) {
+        if (x->result->stopped && !x->result->failed && counts->points_truncated == truncated) {
+            /* It was to be exhausted, and wasn't. */
+            counts->points--;
+            counts->points_unreached++;
+            counts->states_sampled += level->states;
+        }
         return false;
     }
     const struct explore_counts done = {
@@ -422,36 +433,54 @@ is_moment(const struct trace *trace, size_t at)
             trace->events[at].kind != MEM_MAP_WRITE);
 }
 
+/* Does the event make another moment of what follows? */
+static bool
+event_changes(struct level *level, size_t at)
+{
+    const struct trace *trace = level->trace;
+
+    if (!trace->events[at].is_mark) {
+        return true;
+    }
+    const struct trace_mark *mark = &trace->marks[trace->events[at].mark];
+    const bool changes = level->mark == NULL || mark_hash(mark) != mark_hash(level->mark);
+
+    level->mark = mark;
+    return changes;
+}
+
 static bool
 level_walk(struct explorer *x, struct level *level)
 {
     const struct trace *trace = level->trace;
     bool changed = true; /* since the last moment */
+    bool reached = true; /* false: the rest is only counted */
 
     for (size_t at = 0; at <= trace->count; at++) {
         if (level->mark != NULL && changed && at >= level->from && is_moment(trace, at)) {
-            if (!point_explore(x, level)) {
-                return false;
+            if (!reached) {
+                x->result->counts.points_unreached++;
+            } else if (!point_explore(x, level)) {
+                if (x->result->failed || x->replay_count > 0) {
+                    return false;
+                }
+                reached = false;
             }
             changed = false;
         }
         if (at == trace->count) {
             break;
         }
-        if (trace->events[at].is_mark) {
-            const struct trace_mark *mark = &trace->marks[trace->events[at].mark];
-
-            changed |= level->mark == NULL || mark_hash(mark) != mark_hash(level->mark);
-            level->mark = mark;
-        } else {
-            changed = true;
+        changed |= event_changes(level, at);
+        if (!reached) {
+            continue;
         }
         media_step(&level->media);
         if (level->media.stray > 0 && level->mark != NULL) {
             return explore_violation(x, level, "a store where no block is");
         }
     }
-    return true;
+    return reached;
 }
 
 static void

@@ -2,7 +2,7 @@
  * media (state.h), recover, judge; and again from inside recovery and the work after it.
  *
  * Invariants: a moment whose states are at most states_max is exhausted, all others are counted as truncated and
- * sampled. A moment that is the same as one before, in what is on media, what is undecided and what was promised, is
+ * sampled; what a budget leaves out is counted too. A moment that is the same as one before, in what is on media, what is undecided and what was promised, is
  * counted but not judged again. What is reported can be gone to again: explore_place.
  */
 #ifndef FL_TESTS_CRASH_EXPLORE_H
@@ -33,6 +33,7 @@ struct explore_config {
     unsigned depth_max;     /* of "again" */
     uint64_t budget;        /* stop after so many recoveries; 0: no limit */
     double deadline;        /* the same, by the monotonic clock in seconds; 0: none */
+    unsigned hang_seconds;  /* a state that takes so long hangs: SIGALRM; 0: no limit */
     bool mutated_only;      /* skip what comes before the first event that the mutation changed */
     enum mutation mutation; /* of the trace, and of those of recovery */
     uint16_t site;
@@ -61,6 +62,8 @@ struct explore_counts {
     uint64_t recoveries;     /* made and judged */
     uint64_t usable, again;
     uint64_t points, points_truncated, points_known;
+    uint64_t
+        points_unreached; /* left out, or left before their end, because of the budget; not in `points` */
     uint64_t coarse; /* see media.h; 0 where nothing is truncated */
 };
 

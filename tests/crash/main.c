@@ -35,7 +35,7 @@ static const char help_text[] =
     "  --kind KIND      dax (default: lines and fences), page (sectors and syncs), both\n"
     "  --weak           stores to one line have no order either, as a compiler may have it\n"
     "  --plain          a mapping without the no-sync promise: must lose a block\n"
-    "  --exhaustive     leave no state out, however many there are\n"
+    "  --exhaustive     leave no state out, however many there are; exit 1 if one was\n"
     "  --states N       states to try at one moment before it is sampled (256)\n"
     "  --usable N       on one in N states go on: check, fill, empty, check again (48)\n"
     "  --again N        from one in N states record recovery and work after it, and explore that "

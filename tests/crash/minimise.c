@@ -25,8 +25,8 @@ fails_with(const struct apart_job *job, struct explore_place *places, unsigned c
     again.replay = places;
     again.replay_count = count;
     again.rounds = 1;
-    again.seconds = TRY_SECONDS;
-    again.out_of_time_is_clean = false;
+    again.seconds = TRY_SECONDS; /* out of time: not smaller */
+    again.hang_seconds = TRY_SECONDS;
     again.loud = false;
     again.calls =
         (struct explore_calls){.failure = draw != NULL ? draw_failure : NULL, .context = draw};
@@ -90,8 +90,8 @@ fails_without(const struct apart_job *job, uint64_t seed, const uint64_t *left_o
     again.record = &record;
     again.rounds = 1;
     again.budget = TRY_BUDGET;
-    again.seconds = TRY_SECONDS;
-    again.out_of_time_is_clean = false;
+    again.seconds = TRY_SECONDS; /* out of time: not smaller */
+    again.hang_seconds = TRY_SECONDS;
     again.loud = false;
     again.calls = (struct explore_calls){.failure = NULL};
     apart_run(&again, outcome);

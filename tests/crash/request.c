@@ -255,7 +255,7 @@ void
 request_job(const struct request *request, const struct request_target *target,
             enum request_kind kind, struct apart_job *job)
 {
-    enum { HANG_SECONDS = 1200, EXHAUSTIVE_STATES = 1 << 20 };
+    enum { HANG_SECONDS = 60, EXHAUSTIVE_STATES = 1 << 20 };
 
     memset(job, 0, sizeof(*job));
     job->config = (struct explore_config){
@@ -276,8 +276,8 @@ request_job(const struct request *request, const struct request_target *target,
     job->workload = target->workload;
     job->rounds = request->rounds;
     job->budget = request->budget;
-    job->seconds = request->seconds > 0 ? request->seconds : HANG_SECONDS;
-    job->out_of_time_is_clean = request->seconds > 0;
+    job->seconds = request->seconds;
+    job->hang_seconds = HANG_SECONDS;
     job->loud = true;
 }
 

@@ -52,13 +52,22 @@ results_mutant_add(struct results *results)
     return mutant;
 }
 
+bool
+results_left_out(const struct results_run *run)
+{
+    const struct explore_counts *c = &run->counts;
+
+    return run->exhaustive && !run->failed &&
+           c->points_truncated + c->points_unreached + c->coarse > 0;
+}
+
 unsigned
 results_wrong(const struct results *results)
 {
     unsigned wrong = 0;
 
     for (size_t i = 0; i < results->runs_count; i++) {
-        wrong += results->runs[i].failed;
+        wrong += results->runs[i].failed || results_left_out(&results->runs[i]);
     }
     for (size_t i = 0; i < results->mutants_count; i++) {
         wrong += !results->mutants[i].killed && results->mutants[i].why[0] == '\0';
@@ -68,7 +77,7 @@ results_wrong(const struct results *results)
 
 /* ---- the file: a line each, fields between tabs ---- */
 
-static const char header[] = "faultline-crash results 1\n";
+static const char header[] = "faultline-crash results 2\n";
 
 /* Tabs and ends of lines separate; nothing else may be one. */
 static void
@@ -92,11 +101,11 @@ run_write(FILE *file, const struct results_run *run)
     (void)fprintf(file,
                   "run\t%s\t%s\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64
                   "\t%" PRIu64 "\t%.17g\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64
-                  "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%.3f\t%d\t%s\t%s\n",
+                  "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%.3f\t%d\t%d\t%s\t%s\n",
                   run->name, run->mode, run->seed, run->rounds, run->switches, c->states,
                   c->states_sampled, c->states_within, c->images, c->recoveries, c->usable,
-                  c->again, c->points, c->points_truncated, c->points_known, c->coarse,
-                  run->seconds, run->failed, why, run->replay);
+                  c->again, c->points, c->points_truncated, c->points_known, c->points_unreached,
+                  c->coarse, run->seconds, run->exhaustive, run->failed, why, run->replay);
 }
 
 bool
@@ -163,8 +172,9 @@ run_read(struct results_run *run, char *rest)
     struct explore_counts *c = &run->counts;
     uint64_t *const counts[] = {&run->seed, &run->rounds,       &run->switches,
                                 &c->states, &c->states_sampled, &c->states_within};
-    uint64_t *const more[] = {&c->recoveries,       &c->usable,       &c->again, &c->points,
-                              &c->points_truncated, &c->points_known, &c->coarse};
+    uint64_t *const more[] = {
+        &c->recoveries,   &c->usable,           &c->again, &c->points, &c->points_truncated,
+        &c->points_known, &c->points_unreached, &c->coarse};
 
     text_take(&rest, run->name, sizeof(run->name));
     text_take(&rest, run->mode, sizeof(run->mode));
@@ -176,6 +186,7 @@ run_read(struct results_run *run, char *rest)
         *more[i] = number_take(&rest);
     }
     run->seconds = real_take(&rest);
+    run->exhaustive = number_take(&rest) != 0;
     run->failed = number_take(&rest) != 0;
     text_take(&rest, run->why, sizeof(run->why));
     text_take(&rest, run->replay, sizeof(run->replay));

@@ -14,6 +14,7 @@ struct results_run {
     uint64_t seed, rounds, switches;
     struct explore_counts counts;
     double seconds;
+    bool exhaustive; /* nothing was to be left out */
     bool failed;
     char why[RESULTS_TEXT];
     char replay[RESULTS_PLACE]; /* arguments of `replay` */
@@ -44,7 +45,10 @@ struct results_mutant *results_mutant_add(struct results *results);
 bool results_load(struct results *results, const char *file, char *why, size_t why_size);
 bool results_save(const struct results *results, const char *file, char *why, size_t why_size);
 
-/* Violations, and mutants that survived without a reason. */
+/* Was to be exhaustive and isn't. */
+bool results_left_out(const struct results_run *run);
+
+/* Violations, runs that are not as exhaustive as was asked for, mutants that survived without a reason. */
 unsigned results_wrong(const struct results *results);
 
 void results_text(const struct results *results, struct page *page);

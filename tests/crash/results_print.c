@@ -73,17 +73,18 @@ runs_text(const struct results *results, struct page *page)
     struct sum sums[MODES_MAX];
     const unsigned count = runs_sum(results, sums);
 
-    page_add(page, "%-22s %9s %11s %11s %11s %10s %9s %10s %10s\n", "crash states", "runs",
+    page_add(page, "%-22s %9s %11s %11s %11s %10s %9s %10s %11s %10s\n", "crash states", "runs",
              "exhaustive", "sampled", "in recovery", "recoveries", "moments", "truncated",
-             "violations");
+             "not reached", "violations");
     for (unsigned i = 0; i < count; i++) {
         const struct explore_counts *c = &sums[i].counts;
 
         page_add(page,
                  "%-22s %9" PRIu64 " %11" PRIu64 " %11" PRIu64 " %11" PRIu64 " %10" PRIu64
-                 " %9" PRIu64 " %10" PRIu64 " %10" PRIu64 "\n",
+                 " %9" PRIu64 " %10" PRIu64 " %11" PRIu64 " %10" PRIu64 "\n",
                  sums[i].name, sums[i].rounds, c->states - c->states_sampled, c->states_sampled,
-                 c->states_within, c->recoveries, c->points, c->points_truncated, sums[i].failed);
+                 c->states_within, c->recoveries, c->points, c->points_truncated,
+                 c->points_unreached, sums[i].failed);
     }
 }
 
@@ -102,6 +103,17 @@ mutants_text(const struct results *results, struct page *page)
     }
 }
 
+static void
+left_out_text(const struct results_run *run, struct page *page)
+{
+    const struct explore_counts *c = &run->counts;
+
+    page_add(page,
+             ", %s: %" PRIu64 " moments truncated, %" PRIu64 " not reached, %" PRIu64
+             " stores taken together",
+             run->mode, c->points_truncated, c->points_unreached, c->coarse);
+}
+
 void
 results_text(const struct results *results, struct page *page)
 {
@@ -114,6 +126,11 @@ results_text(const struct results *results, struct page *page)
     for (size_t i = 0; i < results->runs_count; i++) {
         const struct results_run *run = &results->runs[i];
 
+        if (results_left_out(run)) {
+            page_add(page, "NOT EXHAUSTIVE %s", run->name);
+            left_out_text(run, page);
+            page_add(page, "\n");
+        }
         if (run->failed) {
             page_add(page, "VIOLATION %s, %s, seed %" PRIu64 ": %s\n", run->name, run->mode,
                      run->seed, run->why);
@@ -156,11 +173,13 @@ run_json(const struct results_run *run, struct page *page)
              ", \"states_in_recovery\": %" PRIu64 ", \"images_covered\": %.6g"
              ", \"recoveries\": %" PRIu64 ", \"used_on\": %" PRIu64 ", \"gone_on_from\": %" PRIu64
              ", \"moments\": %" PRIu64 ", \"moments_truncated\": %" PRIu64
-             ", \"moments_known\": %" PRIu64 ", \"coarse\": %" PRIu64
-             ", \"seconds\": %.3f, \"violation\": %s, ",
+             ", \"moments_known\": %" PRIu64 ", \"moments_not_reached\": %" PRIu64
+             ", \"coarse\": %" PRIu64
+             ", \"seconds\": %.3f, \"to_be_exhaustive\": %s, \"violation\": %s, ",
              run->seed, run->rounds, run->switches, c->states, c->states_sampled, c->states_within,
              c->images, c->recoveries, c->usable, c->again, c->points, c->points_truncated,
-             c->points_known, c->coarse, run->seconds, run->failed ? "true" : "false");
+             c->points_known, c->points_unreached, c->coarse, run->seconds,
+             run->exhaustive ? "true" : "false", run->failed ? "true" : "false");
     json_text(page, "why", run->why, ", ");
     json_text(page, "replay", run->replay, "}");
 }
@@ -226,17 +245,19 @@ runs_html(const struct results *results, struct page *page)
 
     page_add(page, "<h2>Crash states</h2><table><tr><th>mode<th class=n>runs<th class=n>exhaustive"
                    "<th class=n>sampled<th class=n>in recovery<th class=n>recoveries"
-                   "<th class=n>moments<th class=n>truncated<th class=n>violations</tr>\n");
+                   "<th class=n>moments<th class=n>truncated<th class=n>not reached"
+                   "<th class=n>violations</tr>\n");
     for (unsigned i = 0; i < count; i++) {
         const struct explore_counts *c = &sums[i].counts;
 
         page_add(page,
                  "<tr><td>%s<td class=n>%" PRIu64 "<td class=n>%" PRIu64 "<td class=n>%" PRIu64
                  "<td class=n>%" PRIu64 "<td class=n>%" PRIu64 "<td class=n>%" PRIu64
-                 "<td class=n>%" PRIu64 "<td class='n %s'>%" PRIu64 "</tr>\n",
+                 "<td class=n>%" PRIu64 "<td class=n>%" PRIu64 "<td class='n %s'>%" PRIu64
+                 "</tr>\n",
                  sums[i].name, sums[i].rounds, c->states - c->states_sampled, c->states_sampled,
                  c->states_within, c->recoveries, c->points, c->points_truncated,
-                 sums[i].failed > 0 ? "bad" : "good", sums[i].failed);
+                 c->points_unreached, sums[i].failed > 0 ? "bad" : "good", sums[i].failed);
     }
     page_add(page, "</table>\n");
 }
@@ -247,6 +268,12 @@ violations_html(const struct results *results, const char *drawing, struct page 
     for (size_t i = 0; i < results->runs_count; i++) {
         const struct results_run *run = &results->runs[i];
 
+        if (results_left_out(run)) {
+            page_add(page, "<p class=bad>Not exhaustive: ");
+            page_add_escaped(page, run->name);
+            left_out_text(run, page);
+            page_add(page, "</p>\n");
+        }
         if (!run->failed) {
             continue;
         }

@@ -21,6 +21,8 @@
 
 #include <time.h>
 
+enum { HANG_SECONDS = 60 }; /* one state */
+
 static bool nightly;
 static uint64_t seed_first;
 
@@ -41,9 +43,9 @@ print(const char *name, const struct explore_counts *c)
 {
     printf("%-12s %8" PRIu64 " states (%" PRIu64 " sampled, %" PRIu64 " in recovery), %" PRIu64
            " recoveries, %" PRIu64 " used on, %" PRIu64 " gone on from, %" PRIu64
-           " moments (%" PRIu64 " truncated, %" PRIu64 " known)\n",
+           " moments (%" PRIu64 " truncated, %" PRIu64 " known), %" PRIu64 " not reached\n",
            name, c->states, c->states_sampled, c->states_within, c->recoveries, c->usable, c->again,
-           c->points, c->points_truncated, c->points_known);
+           c->points, c->points_truncated, c->points_known, c->points_unreached);
     (void)fflush(stdout);
 }
 
@@ -85,6 +87,7 @@ explore(const struct workload *workload, enum pm_mode mode, uint64_t seed, struc
         .depth_max = nightly ? 2 : 1,
         /* Big images cost more each; sampled thinner in the gate. */
         .budget = nightly ? 400000 : 12000,
+        .hang_seconds = HANG_SECONDS,
     };
     struct explore_result result;
     struct record record;
@@ -148,17 +151,20 @@ words_all_subsets_recover(void **state)
             .seed = seed_first,
             .states_max = 1 << 16,
             .usable_every = 200,
+            .hang_seconds = HANG_SECONDS,
         };
         struct explore_result result;
         struct record record;
 
         record_workload(&record, workload, PM_DIRECT, seed_first, NULL);
+        assert_false(record.wrong);
         explore_trace(&config, &record.trace, NULL, 0, NULL, &result);
         record_deinit(&record);
         print(workload->name, &result.counts);
         explore_counts_add(&sums.all, &result.counts);
         check_result(&config, &result);
         assert_int_equal(result.counts.points_truncated, 0);
+        assert_int_equal(result.counts.points_unreached, 0);
     }
     sums_print(&sums, "exhaustive");
 }

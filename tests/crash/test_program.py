@@ -76,6 +76,30 @@ class Program(unittest.TestCase):
         self.assertIn("FL_CORRUPT", done.stdout)
         self.assertIn("made smaller", done.stderr)
 
+    def test_budget_that_ends_early_tells_the_moments_left_out(self):
+        with tempfile.TemporaryDirectory() as folder:
+            saved = str(pathlib.Path(folder, "results"))
+            crash("explore", "points", "-q", "--again", "0", "--save", saved)
+            crash("explore", "points", "-q", "--again", "0", "--budget", "200", "--save", saved)
+            out = json.loads(crash("report", saved, "--json", "-").stdout)
+            html = crash("report", saved, "--html", "-").stdout
+            text = crash("report", saved).stdout
+        whole, part = out["runs"]
+        self.assertEqual(0, whole["moments_not_reached"])
+        self.assertGreater(part["moments_not_reached"], 0)
+        self.assertEqual(whole["moments"], part["moments"] + part["moments_not_reached"])
+        self.assertIn("not reached", html)
+        self.assertRegex(text, rf"(?s)truncated +not reached.*\b{part['moments_not_reached']}\b")
+
+    def test_exhaustive_run_that_leaves_something_out_fails_and_says_so(self):
+        for why in (["--budget", "100"], ["--seconds", "1", "segments"]):
+            with tempfile.TemporaryDirectory() as folder:
+                saved = str(pathlib.Path(folder, "results"))
+                text = crash("explore", "points", *why, "--exhaustive", "-q", "--save", saved, status=1).stdout
+                self.assertRegex(text, r"NOT EXHAUSTIVE \w+, dax, exhaustive: \d+ moments truncated, \d+ not reached")
+                self.assertIn("NOT EXHAUSTIVE", crash("report", saved, status=1).stdout)
+        self.assertNotIn("NOT EXHAUSTIVE", crash("explore", "points", "--exhaustive", "-q").stdout)
+
     def test_record_shows_events_and_where_they_come_from(self):
         text = crash("record", "points").stdout
         for word in ("NT store", "fence", "fault_in", "begun", "every byte that changed was seen"):
