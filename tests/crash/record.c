@@ -71,6 +71,9 @@ record_workload(struct record *record, const struct workload *workload, enum pm_
     }
     (void)watch_set(before);
     watch_shadow_free(&range);
+    for (int call = 0; call < MEM_MAP_CALLS; call++) {
+        record->calls[call] = mem_map_calls(mem, (enum mem_map_call)call);
+    }
     mem_map_destroy(mem);
 }
 

@@ -12,6 +12,7 @@ struct record {
     unsigned no_space;
     unsigned steps; /* operations of the workload */
     uint64_t switches;
+    uint64_t calls[MEM_MAP_CALLS]; /* of the mapping; what failed is among them */
     uint64_t copied_bytes, freed_blocks, segment_changes, expired;
 };
 

@@ -251,46 +251,77 @@ failed_sync_is_final_and_loses_nothing_acknowledged(void **state)
     print_message("%u runs\n", runs);
 }
 
+/* A run in which the N-th such call fails, cut short anywhere. False: there are not that many calls. */
+static bool
+cut_after_failure(const struct workload *workload, const struct mem_map_failure *failure,
+                  uint64_t *states)
+{
+    const struct explore_config config = {
+        .name = workload->name,
+        .geometry = workload->geometry,
+        .mode = PM_STAGED,
+        .seed = 1,
+        .states_max = 32,
+        .usable_every = 60,
+    };
+    const struct record_options options = {.failure = failure};
+    struct explore_result result;
+    struct record record;
+
+    record_workload(&record, workload, PM_STAGED, 1, &options);
+    const bool reached = record.calls[failure->call] >= failure->nth;
+
+    if (record.wrong) {
+        fail_msg("%s, call %d, the %" PRIu64 "th: %s", workload->name, (int)failure->call,
+                 failure->nth, record.why);
+    }
+    if (reached) {
+        explore_trace(&config, &record.trace, NULL, 0, NULL, &result);
+        *states += result.counts.states;
+        if (result.failed) {
+            fail_msg("%s, call %d, the %" PRIu64 "th%s: %s", workload->name, (int)failure->call,
+                     failure->nth, failure->applied ? ", applied" : "", result.why);
+        }
+    }
+    record_deinit(&record);
+    return reached;
+}
+
 /* The same, and then the power goes: of what the failed sync covered any part may be there. */
 static void
 power_cut_after_failed_sync_recovers(void **state)
 {
-    static const char *const names[] = {"points", "batches", "blobs"};
+    /* Every call of the small ones; of the bigger ones some, from the first to the last. */
+    static const struct {
+        const char *name;
+        unsigned stride;
+    } runs[] = {{"points", 1},  {"expired", 1}, {"reopen", 1},
+                {"batches", 2}, {"blobs", 3},   {"raise", 5}};
+    static const enum mem_map_call calls[] = {MEM_MAP_CALL_WRITE_DURABLE,
+                                              MEM_MAP_CALL_WRITE_THROUGH, MEM_MAP_CALL_SYNC_FILE};
+    unsigned failures[MEM_MAP_CALLS] = {0};
     uint64_t states = 0;
 
     (void)state;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        const struct workload *workload = workload_find(names[i]);
-        const struct explore_config config = {
-            .name = workload->name,
-            .geometry = workload->geometry,
-            .mode = PM_STAGED,
-            .seed = 1,
-            .states_max = 32,
-            .usable_every = 60,
-        };
+    for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
+        for (size_t c = 0; c < 2 * sizeof(calls) / sizeof(calls[0]); c++) {
+            struct mem_map_failure failure = {
+                .call = calls[c / 2], .nth = 1, .status = FL_IO, .applied = c % 2, .sticky = true};
 
-        for (uint64_t nth = 4; nth < 60; nth += 3) {
-            const struct mem_map_failure failure = {.call = MEM_MAP_CALL_WRITE_DURABLE,
-                                                    .nth = nth,
-                                                    .status = FL_IO,
-                                                    .applied = true,
-                                                    .sticky = true};
-            struct explore_result result;
-            struct record record;
-
-            const struct record_options options = {.failure = &failure};
-
-            record_workload(&record, workload, PM_STAGED, 1, &options);
-            explore_trace(&config, &record.trace, NULL, 0, NULL, &result);
-            record_deinit(&record);
-            states += result.counts.states;
-            if (result.failed) {
-                fail_msg("%s, sync %" PRIu64 ": %s", workload->name, nth, result.why);
+            while (cut_after_failure(workload_find(runs[i].name), &failure, &states)) {
+                failures[failure.call]++;
+                failure.nth += runs[i].stride;
+                assert_true(failure.nth < NTH_MAX);
             }
         }
     }
-    print_message("%" PRIu64 " states\n", states);
+    print_message("%u durable writes, %u written through, %u syncs of the file failed; %" PRIu64
+                  " states\n",
+                  failures[MEM_MAP_CALL_WRITE_DURABLE], failures[MEM_MAP_CALL_WRITE_THROUGH],
+                  failures[MEM_MAP_CALL_SYNC_FILE], states);
+    for (size_t c = 0; c < sizeof(calls) / sizeof(calls[0]); c++) {
+        assert_true(failures[calls[c]] > 0);
+    }
 }
 
 static unsigned
