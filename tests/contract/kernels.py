@@ -20,7 +20,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "powercut"))
 import vm  # noqa: E402
 
-SECONDS = 540
+SECONDS = 1080
 COLUMNS = ["ext4", "xfs", "xfs-reflink"]
 # So that nothing is committed that nobody asked for.
 OPTIONS = {"ext4": "dax=always,commit=1000", "xfs": "dax=always", "xfs-reflink": "dax=always"}

@@ -38,7 +38,7 @@ def run_plan(machine):
         if kind == "ext4":
             environment.append("FL_TEST_DAX_JOURNAL=/proc/fs/jbd2/pmem0-8/info")
         start = time.monotonic()
-        status, output = machine.run(" ".join(environment) + " /t/" + program, seconds=120)
+        status, output = machine.run(" ".join(environment) + " /t/" + program, seconds=240)
         print("%-12s %-11s %-34s %s, %.1f s" % (kind, options, program,
                                               "ok" if status == 0 else "exit status %d" % status,
                                               time.monotonic() - start), flush=True)
@@ -58,7 +58,7 @@ def main():
     programs = sorted({os.path.join(sys.argv[1], program.split()[0]) for _, _, program in PLAN
                        if not program.startswith("test_persist")})
     programs.append(os.path.join(sys.argv[1], "../persist/test_persist_pm_instructions"))
-    with vm.workspace(seconds=380) as directory:
+    with vm.workspace(seconds=760) as directory:
         with vm.Vm(directory, programs) as machine:
             machine.make_namespace()
             failed = run_plan(machine)

@@ -2,9 +2,9 @@
  * Block 0 is durable and holds links. Again and again: the file grows by a block, the block is written and flushed,
  * then linked from block 0; the link is flushed and acknowledged. A link that leads to no block is the loss.
  *
- *   lost_block run KIND START PATH BLOCK COUNT [fork]
+ *   lost_block run KIND START PATH BLOCK COUNT [fork|fill]
  *              Prints the number of each block once its link is durable, at the end "faults N waits N": page
- *              faults taken, times that it had to wait because the disk was full.
+ *              faults taken, times that a link had to wait because the disk was full.
  *     KIND     dax, page  through the store's own mapping, BLOCK bytes faulted in at a time
  *              sync       through a bare MAP_SYNC mapping
  *              plain      through an ordinary shared mapping, with the same flushes and fences
@@ -12,6 +12,7 @@
  *              clone      as sync, over blocks that are durable, after the file was cloned
  *     START    hole or unwritten: what stands where blocks will be (not for dax and page)
  *     fork     children come and go meanwhile
+ *     fill     somebody fills the disk now and then: go on behind COUNT until a link had to wait for that
  *   lost_block check PATH BLOCK
  *              Prints what the links in block 0 lead to: "links" and runs such as 1-80:whole 81-83:hole.
  */
@@ -31,7 +32,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, WORDS = PAGE / 8, LINKS_MAX = 4096, HEAD_BYTES = 2 * 1024 * 1024 };
+enum {
+    PAGE = 4096,
+    WORDS = PAGE / 8,
+    LINKS_MAX = 4096,
+    HEAD_BYTES = 2 * 1024 * 1024,
+    FILL_MORE = 3000
+};
 
 enum kind { DAX, PAGE_KIND, SYNC, PLAIN, WRITE, CLONE, KINDS };
 
@@ -44,6 +51,7 @@ struct run {
     const char *path;
     uint64_t block; /* bytes */
     uint64_t count;
+    uint64_t count_max;     /* so many if none had to wait before */
     uint64_t waits;         /* times that the disk was full */
     struct nosync_map *map; /* dax and page */
     int fd;                 /* the others */
@@ -150,9 +158,13 @@ link_blocks(struct run *run)
     struct rusage after;
 
     (void)getrusage(RUSAGE_SELF, &before);
-    for (uint64_t number = 1; number <= run->count; number++) {
+    for (uint64_t number = 1; number <= run->count || (number <= run->count_max && run->waits == 0);
+         number++) {
         if (run->forks && number % 16 == 0) {
             fork_one();
+        }
+        if (number > run->count) {
+            (void)usleep(20000); /* the disk is full for longer than that, each time */
         }
         make_room(run, number);
         write_block(run, number);
@@ -165,8 +177,9 @@ link_blocks(struct run *run)
         (void)fflush(stdout);
     }
     (void)getrusage(RUSAGE_SELF, &after);
-    (void)printf("faults %ld\n",
-                 after.ru_minflt + after.ru_majflt - before.ru_minflt - before.ru_majflt);
+    (void)printf("faults %ld waits %" PRIu64 "\n",
+                 after.ru_minflt + after.ru_majflt - before.ru_minflt - before.ru_majflt,
+                 run->waits);
 }
 
 static void
@@ -177,7 +190,7 @@ open_store_mapping(struct run *run)
         .mapping = run->kind == DAX ? FL_MAPPING_DAX : FL_MAPPING_PAGE,
         .durability_min = FL_DURABILITY_POWERCUT,
         .create = true,
-        .size_bytes_max = block_off(run->count + 1, run->block),
+        .size_bytes_max = block_off(run->count_max + 1, run->block),
         .map_align = HEAD_BYTES,
     };
 
@@ -349,7 +362,8 @@ main(int argc, char **argv)
     run.block = strtoull(argv[5], NULL, 10);
     run.count = strtoull(argv[6], NULL, 10);
     run.forks = argc == 8 && strcmp(argv[7], "fork") == 0;
-    if (run.count >= LINKS_MAX) {
+    run.count_max = argc == 8 && strcmp(argv[7], "fill") == 0 ? run.count + FILL_MORE : run.count;
+    if (run.count_max >= LINKS_MAX) {
         stop("COUNT is too large");
     }
     if (run.kind <= PAGE_KIND) {
