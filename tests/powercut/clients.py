@@ -153,7 +153,6 @@ class Client:
         self.writer = writer
         self.connection = connection
         self.depth = rng.choice([1, 4, DEPTH_MAX])
-        self.may_be_full = False
         self._everybody = everybody
         self._rng = rng
         self._clock = clock
@@ -185,7 +184,7 @@ class Client:
         last = replies[-1]
         errors = [reply for reply in replies + (last if isinstance(last, list) else [])
                   if isinstance(reply, ClientError)]
-        if errors and not (self.may_be_full and errors == [last] and "no space" in str(last)):
+        if errors and not (self.writer.may_fail and errors == [last] and "no space" in str(last)):
             raise errors[0]
         self.writer.answer(failed=bool(errors))
 
@@ -231,12 +230,15 @@ class Client:
         """What is shown to somebody must survive, acknowledged to its writer or not."""
         other = self._rng.choice(self._everybody)
         key = b"%s:%d" % (other.name.encode(), self._rng.randrange(KEYS))
+        quiet = other.quiet(key.decode())
 
         def seen(replies):
             if isinstance(replies[0], bytes):
                 other.seen = max(other.seen, version_of(key, replies[0]))
             elif replies[0] is not NOTHING:
                 raise replies[0]
+            elif quiet and quiet[1] and not quiet[1].expires_at and quiet == other.quiet(key.decode()):
+                raise ClientError("%s of step %d is gone for a reader" % (key, quiet[1].version))
 
         self.connection.to_send += encode(b"GET", key)
         self.connection.waiting.append((1, seen))
@@ -278,7 +280,7 @@ class Clients:
 
     def may_be_full(self, allowed):
         for client in self._clients:
-            client.may_be_full = allowed
+            client.writer.may_fail = allowed
 
     def only_small(self):
         """The log gets on slowly then, so that blocks are seldom made and freed."""

@@ -4,7 +4,8 @@ Each writer has keys of its own and sends steps, numbered from 1; a step changes
 the step that wrote it. Commits of one connection are made in their order, so a store after a cut must hold, for each
 writer, the state after some number of its steps: no fewer than were acknowledged to it, no fewer than any client
 has seen through a read, no more than were sent. Anything else is a violation: a step missing, a batch in part, a
-value torn or of nobody's writing, an expired key that is back, a key gone before its time.
+value torn or of nobody's writing, an expired key that is back, a key gone before its time. Where the store may be
+full, a step whose answer was lost in the cut may have been refused, and a smaller one behind it not.
 """
 
 import dataclasses
@@ -53,7 +54,7 @@ class Step:
     number: int
     changes: dict            # key: Wanted, or None where it is deleted
     reads: tuple = ()        # keys that are read
-    failed: bool = False     # answered with an error: it has changed nothing
+    failed: bool | None = None  # answered with an error: it has changed nothing; None: not answered
 
 
 def apply(state, step):
@@ -77,9 +78,12 @@ class Writer:
         self.seen = 0        # every step up to this was shown to somebody
         self.state = {}
         self.waiting = []
+        self.may_fail = False  # a step may be refused for want of space
+        self.last = {}       # key: the last step that was sent to change it
 
     def send(self, changes, reads=()):
         self.sent += 1
+        self.last.update(dict.fromkeys(changes, self.sent))
         step = Step(self.sent, changes, reads)
         self.waiting.append(step)
         return step
@@ -92,10 +96,15 @@ class Writer:
         self.answered = step.number
         return step
 
+    def quiet(self, key):
+        """(the last step that was to change `key`, what it must show), or None while such a step is unanswered."""
+        last = self.last.get(key, 0)
+        return (last, self.state.get(key)) if last <= self.answered else None
+
     def mark(self):
         """What is known of it now, for a judgement later. What steps in flight come to is still to be learnt."""
         return Mark(self.name, self.seen, self.answered,
-                    dict(self.state), list(self.waiting))
+                    dict(self.state), list(self.waiting), self.may_fail)
 
     def expired(self, key):
         """Somebody was told that `key` is not there any more, because its deadline has passed."""
@@ -106,6 +115,7 @@ class Writer:
         """After a cut: what was found is what there is, and nothing is in flight."""
         self.state = state
         self.waiting = []
+        self.last = {}
         self.failed = 0
         self.answered = self.sent
         self.seen = 0
@@ -118,16 +128,33 @@ class Mark:
     answered: int
     state: dict
     waiting: list
+    may_fail: bool = False
 
-    def states(self):
-        """(number of steps, state) of every state that is allowed by the order of steps."""
-        state = dict(self.state)
-        if self.answered >= self.seen:
-            yield self.answered, state
-        for step in self.waiting:
+    def states(self, versions=frozenset()):
+        """(number of steps, state) of every state that is allowed by the order of steps and can hold `versions`."""
+        return self._states_from(0, self.answered, self.state, versions)
+
+    def _states_from(self, at, number, state, versions):
+        """After the first `at` of those waiting, which end with `number` and have led to `state`."""
+        if number >= self.seen:
+            yield number, state
+        if at == len(self.waiting):
+            return
+        step = self.waiting[at]
+        shown = step.number in versions or step.number == self.seen
+        unknown = self.may_fail and step.failed is None
+        if unknown and not shown:
+            yield from self._states_from(at + 1, step.number, state, versions)
+        if not unknown or shown or self._may_be_hidden(at):
+            state = dict(state)
             apply(state, step)
-            if step.number >= self.seen:
-                yield step.number, state
+            yield from self._states_from(at + 1, step.number, state, versions)
+
+    def _may_be_hidden(self, at):
+        """Whether a step may have changed something though no value of it is found."""
+        later = {key for step in self.waiting[at + 1:] for key in step.changes}
+        return all(wanted is None or wanted.expires_at or key in later
+                   for key, wanted in self.waiting[at].changes.items())
 
 
 @dataclasses.dataclass
@@ -190,7 +217,8 @@ def judge(marks, image):
     states = {}
     for mark in marks:
         first = None
-        for steps, state in mark.states():
+        versions = {image.keys[key].version for key in owned[mark.name]}
+        for steps, state in mark.states(versions):
             wrong = difference(state, image, owned[mark.name])
             if wrong is None:
                 states[mark.name] = {key: wanted for key, wanted in state.items()

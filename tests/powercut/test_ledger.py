@@ -76,6 +76,87 @@ class Judge(unittest.TestCase):
         self.assertEqual(found, [])
 
 
+class Full(unittest.TestCase):
+    """Writer w, whose store may be full: step 1 puts a and b, answered. Step 2 puts a large a, step 3 a small c, step 4
+    deletes b and puts d: their answers are lost in the cut."""
+
+    def setUp(self):
+        self.writer = Writer("w")
+        self.writer.may_fail = True
+        self.writer.send({"w:a": Wanted(1), "w:b": Wanted(1)})
+        self.writer.answer()
+        self.writer.send({"w:a": Wanted(2)})
+        self.writer.send({"w:c": Wanted(3)})
+        self.writer.send({"w:b": None, "w:d": Wanted(4)})
+
+    def verdict(self, image):
+        return judge([self.writer.mark()], image)[0]
+
+    def assert_violation(self, image):
+        self.assertIn("none of these states", self.verdict(image)[0])
+
+    def test_step_whose_answer_was_lost_may_have_been_refused(self):
+        image = image_of(w_a=(1, 0), w_b=(1, 0), w_c=(3, 0))
+        found, states = judge([self.writer.mark()], image)
+        self.assertEqual(found, [])
+        self.assertEqual({key: wanted.version for key, wanted in states["w"].items()},
+                         {"w:a": 1, "w:b": 1, "w:c": 3})
+        self.assertEqual(self.verdict(image_of(w_a=(2, 0), w_d=(4, 0))), [])
+        self.assertEqual(self.verdict(image_of(w_a=(2, 0), w_c=(3, 0), w_d=(4, 0))), [])
+        self.writer.may_fail = False
+        self.assert_violation(image)
+
+    def test_what_was_acknowledged_must_be_there(self):
+        self.assert_violation(image_of(w_b=(1, 0), w_c=(3, 0)))
+        self.assert_violation(image_of(w_a=(2, 0), w_c=(3, 0)))
+        self.writer.answer()
+        self.assert_violation(image_of(w_a=(1, 0), w_b=(1, 0), w_c=(3, 0)))
+
+    def test_batch_in_part_is_seen(self):
+        self.assert_violation(image_of(w_a=(1, 0), w_b=(1, 0), w_d=(4, 0)))
+
+    def test_step_known_to_have_succeeded_is_not_left_out(self):
+        mark = self.writer.mark()
+        self.writer.answer()
+        image = image_of(w_a=(1, 0), w_b=(1, 0), w_c=(3, 0))
+        self.assertIn("none of these states", judge([mark], image)[0][0])
+        self.assertEqual(judge([mark], image_of(w_a=(1, 0), w_b=(1, 0)))[0], [])
+
+    def test_step_that_a_reader_saw_was_not_refused(self):
+        self.writer.seen = 2
+        self.assert_violation(image_of(w_a=(1, 0), w_b=(1, 0), w_c=(3, 0)))
+        self.assertEqual(self.verdict(image_of(w_a=(2, 0), w_b=(1, 0), w_c=(3, 0))), [])
+
+    def test_step_that_left_only_absences_may_have_been_applied(self):
+        self.writer.send({"w:d": Wanted(5), "w:c": None})
+        self.assertEqual(self.verdict(image_of(w_a=(1, 0), w_d=(5, 0))), [])
+        self.writer.send({"w:a": Wanted(6, expires_at=50.0)})
+        self.assertEqual(self.verdict(image_of(w_d=(5, 0))), [])
+
+    def test_many_unanswered_steps_are_judged_in_time(self):
+        for number in range(5, 17):
+            self.writer.send({"w:k%d" % number: Wanted(number)})
+        self.assertEqual(self.verdict(image_of(w_a=(1, 0), w_b=(1, 0), w_k16=(16, 0))), [])
+        self.assert_violation(image_of(w_b=(1, 0), w_k16=(16, 0)))
+
+
+class Reads(unittest.TestCase):
+    """What a reader may be told of a key that nobody is changing."""
+
+    def test_quiet_key_is_known_and_a_changing_one_is_not(self):
+        writer = Writer("w")
+        self.assertEqual(writer.quiet("w:a"), (0, None))
+        writer.send({"w:a": Wanted(1)})
+        self.assertIsNone(writer.quiet("w:a"))
+        writer.answer()
+        self.assertEqual(writer.quiet("w:a"), (1, Wanted(1)))
+        writer.send({"w:a": Wanted(2)})
+        writer.answer(failed=True)
+        self.assertEqual(writer.quiet("w:a"), (2, Wanted(1)))
+        writer.restart({"w:a": Wanted(1)})
+        self.assertEqual(writer.quiet("w:a"), (0, Wanted(1)))
+
+
 class Expiry(unittest.TestCase):
     def setUp(self):
         self.writer = Writer("w")
