@@ -296,7 +296,7 @@ score_planted(struct scoring *s)
     }
 }
 
-/* The program with bugs in its copy of the storage, beside this one. False: there is none, or it failed. */
+/* The program with bugs in its copy of the storage, beside this one. False: it did not run, which is said. */
 static bool
 score_planted_apart(struct scoring *s)
 {
@@ -309,15 +309,19 @@ score_planted_apart(struct scoring *s)
     int status = 0;
 
     if (len <= 0) {
+        (void)fprintf(stderr, "faultline-crash: /proc/self/exe: %s\n", strerror(errno));
         return false;
     }
     (void)snprintf(path + len, sizeof(path) - (size_t)len, "-bugs");
     if (access(path, X_OK) != 0) {
+        (void)fprintf(stderr, "faultline-crash: %s is not there: build it, or score --automatic\n",
+                      path);
         return false;
     }
     const int fd = mkstemp(saved);
 
     if (fd < 0) {
+        (void)fprintf(stderr, "faultline-crash: %s: %s\n", saved, strerror(errno));
         return false;
     }
     (void)close(fd);
@@ -336,6 +340,9 @@ score_planted_apart(struct scoring *s)
                      results_load(&s->results, saved, why, sizeof(why));
 
     (void)unlink(saved);
+    if (!ran) {
+        (void)fprintf(stderr, "faultline-crash: %s did not run to its end\n", path);
+    }
     return ran;
 }
 
@@ -363,13 +370,21 @@ cmd_score(const struct request *request)
             good &= score_automatic(&s, targets, count);
         }
     }
+    bool planted = true;
+
     if (good && !request->automatic_only && request->names_count == 0) {
-        if (bugs[0].name != NULL || !score_planted_apart(&s)) {
+        if (bugs[0].name != NULL) {
             score_planted(&s);
+        } else {
+            planted = score_planted_apart(&s);
         }
+    }
+    if (s.results.mutants_count == 0 && good && planted) {
+        (void)fprintf(stderr, "faultline-crash: there is no such mutant\n");
+        planted = false;
     }
     const int status = good ? request_report(request, &s.results, NULL) : EXIT_VIOLATION;
 
     results_deinit(&s.results);
-    return status;
+    return planted ? status : EXIT_USAGE;
 }
