@@ -21,6 +21,7 @@ import dataclasses
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -30,9 +31,11 @@ from clients import ClientError, Clients, new_writers
 from ledger import Clock, judge, parse_contents
 
 PASSWORD = b"powercut"
+PORT = 6379              # in the machine
 WRITERS = 6
 MIB = 1024 * 1024
 CONTROL_LOSSES = 3
+SHOWN = ("segment_changes_total", "cleaner_freed_blocks_total")  # of the server's counters
 
 
 @dataclasses.dataclass
@@ -95,17 +98,30 @@ def look_script(place, temporary, program):
                "contents": program("contents")})
 
 
+def run_script(script, seconds):
+    """Its output. Whatever happens, nothing that it started is left, which would keep the filesystem mounted."""
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True, errors="replace",
+                          start_new_session=True) as shell:
+        try:
+            return shell.communicate(timeout=seconds)[0]
+        except subprocess.TimeoutExpired as error:
+            raise vm.VmError("an image took more than %d s" % seconds) from error
+        finally:
+            if shell.returncode is None:
+                os.killpg(shell.pid, signal.SIGKILL)
+
+
 class Run:
     """Sessions on one filesystem, on one image of persistent memory."""
 
-    def __init__(self, machine, programs, directory, filesystem, port, rng):
+    def __init__(self, machine, programs, directory, filesystem, rng):
         self.machine = machine
         self.programs = {os.path.basename(program): program for program in programs}
         self.on_host = (os.environ.get("FL_TEST_JUDGE") != "guest"
                         and vm.host_mounts(filesystem, directory))
         self.directory = directory
+        self.left = os.path.join(directory, "left")  # a copy of what the last cut left, for FL_TEST_KEEP
         self.filesystem = filesystem
-        self.port = port
         self.rng = rng
         self.clock = Clock()
         self.began = time.monotonic()
@@ -126,8 +142,12 @@ class Run:
             self.machine.make_filesystem(self.filesystem, "/mnt")
             self.writers = new_writers(WRITERS)
         else:
+            if os.environ.get("FL_TEST_KEEP"):  # what is found is recovered in place
+                vm.copy_sparse(self.machine.image, self.left)
             self.machine.start()
             self.machine.mount(self.filesystem, "/mnt")
+            # The power may have failed while somebody filled the disk: now nobody does.
+            self.machine.run("rm -f /mnt/heap.full /mnt/heap.copy; sync", seconds=120, check=True)
         self.clock.restart()
 
     def start_server(self, session):
@@ -177,8 +197,7 @@ class Run:
         if self.on_host:
             with vm.mount_on_host(path, self.filesystem, path + ".mounted") as place:
                 script = look_script(place, self.directory, self.programs.get)
-                return subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, timeout=60,
-                                      text=True, errors="replace", check=False).stdout
+                return run_script(script, 300)
         self.machine.insert(path)
         self.hold_adversaries("STOP")
         try:
@@ -236,7 +255,7 @@ class Run:
             self.stop_server()
         self.machine.run("umount /mnt", check=True)
         states = self.judge_image(marks, time.monotonic(),
-                                  lambda: self.look_in_guest("/mnt", "/dev/pmem0"), None)
+                                  lambda: self.look_in_guest("/mnt", "/dev/pmem0"), self.left)
         self.machine.mount(self.filesystem, "/mnt")
         for writer in self.writers:
             if writer.name not in states:
@@ -268,7 +287,7 @@ class Run:
         elif session.fresh:
             before = before[:2] + (0,)
         self.start_server(session)
-        clients = Clients(self.writers, self.port, PASSWORD, self.rng, self.clock)
+        clients = Clients(self.writers, self.machine.host_port, PASSWORD, self.rng, self.clock)
         try:
             self.work(session, clients)
             info = self.information()
@@ -287,16 +306,22 @@ class Run:
                  session.control or ("fresh" if session.fresh else "goes on"), steps, refused,
                  self.images - before[0],
                  (self.judge_s - before[1]) / max(1, self.images - before[0]),
-                 info["segment_changes_total"], info["cleaner_freed_blocks_total"],
+                 *[info.get(name, -1) for name in SHOWN],
                  len(self.violations), time.monotonic() - begin), flush=True)
         return marks
 
     def information(self):
         """The server's own counters, by its own protocol, from within the machine."""
-        _, text = self.machine.run(
-            "(printf 'AUTH %s\\r\\nINFO faultline\\r\\n'; sleep 0.5) | nc 10.0.2.15 6379"
-            % PASSWORD.decode())
-        return {name: int(value) for name, value in re.findall(r"^(\w+):(\d+)\r?$", text, re.MULTILINE)}
+        found = {}
+        for seconds in (0.5, 2, 8):  # for a machine that is slow to answer
+            _, text = self.machine.run(
+                "(printf 'AUTH %s\\r\\nINFO faultline\\r\\n'; sleep %s) | nc 10.0.2.15 %d"
+                % (PASSWORD.decode(), seconds, PORT), seconds=120)
+            found = {name: int(value)
+                     for name, value in re.findall(r"^(\w+):(\d+)\r?$", text, re.MULTILINE)}
+            if all(name in found for name in SHOWN):
+                break
+        return found
 
     def judge_last(self, marks):
         """The power cut at the end of the last session."""
@@ -316,16 +341,18 @@ def print_sum(run):
 def run_filesystem(run, sessions, until):
     """Sessions until there are no more or the time is over. Returns whether all images were right."""
     marks = None
-    for session in sessions:
-        if session.fresh and marks is not None:
+    try:
+        for session in sessions:
+            if session.fresh and marks is not None:
+                run.judge_last(marks)
+                marks = None
+            if until and time.monotonic() > until:
+                break
+            marks = run.run_session(session, marks)
+        if marks is not None:
             run.judge_last(marks)
-            marks = None
-        if until and time.monotonic() > until:
-            break
-        marks = run.run_session(session, marks)
-    if marks is not None:
-        run.judge_last(marks)
-    print_sum(run)
+    finally:
+        print_sum(run)
     return not run.violations
 
 
@@ -355,15 +382,14 @@ def run_controls(run, sessions):
 def run_one(filesystem, programs, rng, hours):
     """Controls, then sessions; whether all is as it must be. hours 0: the gate's sessions."""
     with vm.workspace(seconds=int(hours * 3600) + 1180) as directory:
-        port = vm.free_port()
-        machine = vm.Vm(directory, programs, host_port=port, disk=True)
+        machine = vm.Vm(directory, programs, guest_port=PORT, disk=True)
         try:
-            run = Run(machine, programs, directory, filesystem, port, rng)
+            run = Run(machine, programs, directory, filesystem, rng)
             print("%s: copies are mounted %s" % (filesystem, "here" if run.on_host else "in the machine"))
             good = run_controls(run, CONTROLS[filesystem])
             if filesystem == "xfs-reflink":
                 return good
-            run = Run(machine, programs, directory, filesystem, port, rng)
+            run = Run(machine, programs, directory, filesystem, rng)
             if hours:
                 until = time.monotonic() + hours * 3600
                 return run_filesystem(run, nightly_sessions(rng), until) and good
@@ -375,17 +401,18 @@ def run_one(filesystem, programs, rng, hours):
 def run_lines(filesystem, programs, plugin, shipped, rng):
     """Every session is on a new store: what opens an image in the machine does not show its flushes."""
     with vm.workspace(seconds=1180) as directory:
-        port = vm.free_port()
-        machine = vm.Vm(directory, [shipped] + programs[1:], host_port=port, disk=True,
+        machine = vm.Vm(directory, [shipped] + programs[1:], guest_port=PORT, disk=True,
                         cache_lines=plugin)
         try:
-            run = Run(machine, programs, directory, filesystem, port, rng)
+            run = Run(machine, programs, directory, filesystem, rng)
             good = run_controls(run, LINES_CONTROL)
-            machine = vm.Vm(directory, programs, host_port=port, disk=True, cache_lines=plugin)
-            run = Run(machine, programs, directory, filesystem, port, rng)
-            for session in LINES:
-                run.run_session(session, None)
-            print_sum(run)
+            machine = vm.Vm(directory, programs, guest_port=PORT, disk=True, cache_lines=plugin)
+            run = Run(machine, programs, directory, filesystem, rng)
+            try:
+                for session in LINES:
+                    run.run_session(session, None)
+            finally:
+                print_sum(run)
             return good and not run.violations
         finally:
             machine.cut()

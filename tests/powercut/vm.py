@@ -138,7 +138,9 @@ def mount_on_host(image, filesystem, mount_point):
     try:
         yield mount_point
     finally:
-        subprocess.run(["umount", mount_point], check=True)
+        # Again if a program that was killed is still about to let go of it.
+        subprocess.run(["sh", "-c", 'umount "$0" || { sleep 2; umount "$0"; }', mount_point],
+                       check=True)
 
 
 def host_mounts(filesystem, directory):
@@ -188,20 +190,21 @@ class Vm:
 
     programs        paths of the host; each is /t/<its name> in the guest
     image           the NVDIMM's content; made, sparse, if it is not there
-    host_port       a TCP port of 127.0.0.1 that is passed on to `guest_port`; 0: no network
+    guest_port      a TCP port of the guest: `host_port` of 127.0.0.1, another one with each boot, leads to it;
+                    0: no network
     boot_seconds    how long the guest may take to be ready
     disk            whether there is a disk, /dev/vda, for insert()
     cache_lines     host/cache_lines.c, built: copies and power cuts lose the lines that were not written back
     """
 
-    def __init__(self, directory, programs=(), image=None, host_port=0, guest_port=6379,
-                 boot_seconds=120, memory_mib=1024, disk=False, cache_lines=None):
+    def __init__(self, directory, programs=(), image=None, guest_port=0, boot_seconds=120,
+                 memory_mib=1024, disk=False, cache_lines=None):
         self.directory = directory
         self.image = image or os.path.join(directory, "nvdimm.img")
         self.console = os.path.join(directory, "console.txt")
         self.qmp = None
         self._programs = list(programs)
-        self._host_port = host_port
+        self.host_port = 0
         self._guest_port = guest_port
         self._boot_seconds = boot_seconds
         self._memory_mib = memory_mib
@@ -260,9 +263,10 @@ class Vm:
         kernel = build_initramfs(initramfs, self._programs)
         network = ["-nic", "none"]
         disk = []
-        if self._host_port:
+        if self._guest_port:
+            self.host_port = free_port()
             network = ["-nic", "user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:%d-:%d"
-                       % (self._host_port, self._guest_port)]
+                       % (self.host_port, self._guest_port)]
         if self._disk:
             nothing = os.path.join(self.directory, "nothing.img")
             make_sparse(nothing)
@@ -344,7 +348,8 @@ class Vm:
         return before.decode(errors="replace")
 
     def lines_read(self):
-        """Whole lines of a command that was begun that have arrived by now. Also while paused."""
+        """Whole lines of a command that was begun that have arrived by now. Also while paused. That it has ended
+        is left for finish()."""
         self._serial.settimeout(0.05)
         with contextlib.suppress(socket.timeout):
             while True:
@@ -352,8 +357,11 @@ class Vm:
                 if not received:
                     break
                 self._buffer += received
-        whole, _, self._buffer = self._buffer.rpartition(b"\n")
-        return whole.decode(errors="replace").replace("\r", "").split("\n") if whole else []
+        end = self._buffer.rfind(b"\n") + 1
+        done = re.search(rb"^done %d " % self._count, self._buffer[:end], re.MULTILINE)
+        end = done.start() if done else end
+        whole, self._buffer = self._buffer[:end], self._buffer[end:]
+        return whole.decode(errors="replace").replace("\r", "").split("\n")[:-1]
 
     def make_namespace(self):
         """Turn the NVDIMM into /dev/pmem0, a block device that DAX works on."""
