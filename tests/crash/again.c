@@ -90,6 +90,7 @@ tape(struct explorer *x, struct level *level, struct taped *taped, uint64_t hash
 {
     const struct trace_mark *mark = level->mark;
     const struct contents *found = x->check.found;
+    const uint64_t lsn_max = x->check.lsn_max;
     struct driver driver;
     const struct watch before = watch_set(
         (struct watch){taped->image.bytes, taped->image.size_bytes_max, NULL, &taped_watch, taped});
@@ -113,6 +114,7 @@ tape(struct explorer *x, struct level *level, struct taped *taped, uint64_t hash
     driver.op = (x->depth + 1) * 1000;
     driver.now = mark->may[0];
     driver.among = mark;
+    driver.lsn_max = lsn_max > mark->lsn_max ? lsn_max : mark->lsn_max;
     if (driver_open(&driver) == FL_OK) {
         driver.now = found;
         driver.among = NULL;

@@ -110,6 +110,15 @@ clock_holds(struct check *check, const struct trace_mark *mark, const struct con
     return true;
 }
 
+/* What was acknowledged comes back with the LSNs that it had. */
+static bool
+lsns_hold(struct check *check, const struct trace_mark *mark)
+{
+    return mark->lsn_max == 0 || check->found != mark->may[0] || check->lsn_max <= mark->lsn_max ||
+           broken(check, "after \"%s\": an LSN of %" PRIu64 ", and none was above %" PRIu64,
+                  mark->text, check->lsn_max, mark->lsn_max);
+}
+
 static bool
 contents_admitted(struct check *check, struct fl_store *store, const struct trace_mark *mark,
                   bool just_opened)
@@ -119,9 +128,10 @@ contents_admitted(struct check *check, struct fl_store *store, const struct trac
     for (uint32_t i = 0; i < mark->may_count; i++) {
         char *text = why[i > 0];
 
-        if (contents_match(mark->may[i], store, check->now_ms, just_opened, text, sizeof(why[0]))) {
+        if (contents_match(mark->may[i], store, check->now_ms, just_opened, &check->lsn_max, text,
+                           sizeof(why[0]))) {
             check->found = mark->may[i];
-            return true;
+            return lsns_hold(check, mark);
         }
     }
     return mark->may_count == 1
@@ -261,6 +271,7 @@ check_usable(struct check *check, struct image *image, const struct trace_mark *
     struct driver driver;
     struct trace_mark mark = {.may = &check->found,
                               .may_count = 1,
+                              .lsn_max = check->lsn_max,
                               .wall_ms = before->wall_ms,
                               .seen_ms = before->seen_ms,
                               .text = "recovery"};
@@ -271,6 +282,7 @@ check_usable(struct check *check, struct image *image, const struct trace_mark *
     }
     driver_on(&driver, check, image, wall_ms);
     driver.now = check->found;
+    driver.lsn_max = before->lsn_max > check->lsn_max ? before->lsn_max : check->lsn_max;
     driver.op = 1u << 20;
     (void)driver_open(&driver);
     if (driver_good(check, &driver, "opened again")) {
@@ -291,6 +303,7 @@ check_usable(struct check *check, struct image *image, const struct trace_mark *
     }
     (void)fl_close(driver.store);
     check->found = driver.now;
+    mark.lsn_max = driver.lsn_max;
     mark.text = "emptied";
     return !driver.wrong && check_recover(check, image, &mark, wall_ms, true);
 }

@@ -11,6 +11,7 @@ struct check {
     bool formatting;
     /* results */
     const struct contents *found; /* which of the mark's */
+    uint64_t lsn_max;             /* the highest in it */
     uint64_t now_ms;              /* the store's clock after recovery */
     char why[400];
 };

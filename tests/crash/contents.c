@@ -182,6 +182,7 @@ contents_find(const struct contents *contents, uint8_t space, const void *key, s
 struct matching {
     struct fl_store *store;
     uint64_t now_ms;
+    uint64_t lsn_max; /* of point reads */
     char *why;
     size_t why_size;
 };
@@ -248,6 +249,7 @@ point_matches(struct matching *m, const struct contents_item *item)
     }
     const bool same = view_matches(m, item, &view, "point read");
 
+    m->lsn_max = view.lsn > m->lsn_max ? view.lsn : m->lsn_max;
     fl_view_release(&view);
     return same;
 }
@@ -300,9 +302,9 @@ space_matches(struct matching *m, const struct contents *contents, uint32_t from
 
 bool
 contents_match(const struct contents *contents, struct fl_store *store, uint64_t now_ms,
-               bool just_opened, char *why, size_t why_size)
+               bool just_opened, uint64_t *lsn_max, char *why, size_t why_size)
 {
-    struct matching m = {store, now_ms, why, why_size};
+    struct matching m = {store, now_ms, 0, why, why_size};
     uint32_t from = 0;
 
     for (unsigned i = 0; i < CONTENTS_SPACES; i++) {
@@ -327,6 +329,9 @@ contents_match(const struct contents *contents, struct fl_store *store, uint64_t
             return differs(&m, "count", NULL, text);
         }
         from = end;
+    }
+    if (lsn_max != NULL) {
+        *lsn_max = m.lsn_max;
     }
     return true;
 }

@@ -51,8 +51,9 @@ const struct contents_item *contents_find(const struct contents *contents, uint8
                                           const void *key, size_t len);
 
 /* Does the store show exactly these keys and values, by cursor, by point reads and by count? Keys whose deadline is
- * not over now_ms don't show. `just_opened`: expired keys aren't counted either. False: *why says what differs. */
+ * not over now_ms don't show. `just_opened`: expired keys aren't counted either. False: *why says what differs. True:
+ * *lsn_max, unless it is NULL, is the highest LSN among them; 0: there are none. */
 bool contents_match(const struct contents *contents, struct fl_store *store, uint64_t now_ms,
-                    bool just_opened, char *why, size_t why_size);
+                    bool just_opened, uint64_t *lsn_max, char *why, size_t why_size);
 
 #endif

@@ -81,6 +81,7 @@ mark(struct driver *driver, const struct contents *next, const char *format, ...
         .may = may,
         .may_count = other != NULL && other != driver->now ? 2 : 1,
         .op = driver->op,
+        .lsn_max = driver->lsn_max,
         .wall_ms = driver->wall_ms,
         .seen_ms = driver->seen_ms,
         .text = kept,
@@ -89,6 +90,7 @@ mark(struct driver *driver, const struct contents *next, const char *format, ...
     if (driver->among != NULL) {
         m.may = driver->among->may;
         m.may_count = driver->among->may_count;
+        m.lsn_max = driver->among->lsn_max;
     }
     trace_mark(driver->trace, &m);
 }
@@ -117,14 +119,15 @@ look(struct driver *driver)
     const unsigned long paused = plant_allocation_pause();
     const uint64_t now_ms = fl_now_ms(driver->store);
 
-    driver->wrong = !contents_match(driver->now, driver->store, now_ms, false, driver->why,
-                                    sizeof(driver->why));
+    driver->wrong = !contents_match(driver->now, driver->store, now_ms, false, &driver->lsn_now,
+                                    driver->why, sizeof(driver->why));
     if (!driver->wrong && comes_back(driver, now_ms)) {
         driver->wrong = true;
         (void)snprintf(driver->why, sizeof(driver->why),
                        "the clock has gone back behind a deadline that had passed");
     }
     driver->seen_ms = now_ms > driver->seen_ms ? now_ms : driver->seen_ms;
+    driver->lsn_max = driver->lsn_now > driver->lsn_max ? driver->lsn_now : driver->lsn_max;
     plant_allocation_resume(paused);
 }
 
@@ -161,7 +164,11 @@ done(struct driver *driver, const char *what, fl_status status, const struct con
         driver->maybe = next; /* unknown until the next open; nothing is written after it */
     }
     seen_by_hooks(driver);
+    const uint64_t lsn_max = driver->lsn_max;
+
+    driver->lsn_max = 0; /* the new version's is not known before it is read */
     mark(driver, NULL, "%u %s: %s", driver->op, what, fl_status_name(status));
+    driver->lsn_max = lsn_max;
     look(driver);
     mark(driver, NULL, "%u %s read", driver->op, what);
 }
@@ -276,11 +283,17 @@ driver_put_deadline(struct driver *driver, uint8_t space, const char *key, uint3
     item.deadline_ms = deadline_ms;
     const struct contents *next = contents_with(driver->mempool, driver->now, &item);
 
+    const uint64_t lsn_before = driver->lsn_max;
+
     begin(driver, "put", next);
     done(driver, "put",
          fl_put(driver->store, item_key(&item), fl_bytes(item.value, len),
                 deadline_ms != 0 ? &options : NULL),
          next);
+    if (driver->last == FL_OK && deadline_ms == 0 && driver->lsn_now <= lsn_before) {
+        driver_wrong(driver, "a put's LSN is %" PRIu64 ", and there was %" PRIu64 " before it",
+                     driver->lsn_now, lsn_before);
+    }
 }
 
 void

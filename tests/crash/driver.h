@@ -25,6 +25,7 @@ struct driver {
     const struct trace_mark *among; /* while it opens: what is there is one of these; NULL: `now` */
     uint64_t wall_ms;
     uint64_t seen_ms;
+    uint64_t lsn_max, lsn_now; /* the highest LSN that was ever read; of what is there */
     unsigned op;
     uint32_t statuses; /* what operations have returned: a bit each */
     fl_status last;    /* of the last operation */

@@ -201,6 +201,7 @@ judge_more(struct explorer *x, struct level *level, uint64_t hash)
                         (replaying ? x->depth + 1 < x->replay_count
                                    : selected(hash_mix(hash, 3), config->again_every));
     const struct contents *found = x->check.found;
+    const uint64_t lsn_max = x->check.lsn_max;
 
     if (!whole && !deeper) {
         return true;
@@ -217,6 +218,7 @@ judge_more(struct explorer *x, struct level *level, uint64_t hash)
             return explore_violation(x, level, x->check.why);
         }
         x->check.found = found;
+        x->check.lsn_max = lsn_max;
         frozen_reset(level);
     }
     return !deeper || explore_again(x, level, hash);

@@ -110,7 +110,7 @@ open_again(struct fixture *f, const char *what, unsigned long nth)
 
     for (unsigned i = 0; i < 2; i++) {
         if (may[i] != NULL &&
-            contents_match(may[i], driver->store, now_ms, true, why[i], sizeof(why[i]))) {
+            contents_match(may[i], driver->store, now_ms, true, NULL, why[i], sizeof(why[i]))) {
             driver->now = may[i];
             break;
         }

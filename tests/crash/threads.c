@@ -197,8 +197,10 @@ settle(struct driver *driver, const struct trace_mark *last)
     const uint64_t now_ms = fl_now_ms(driver->store);
 
     for (uint32_t i = 0; i < last->may_count; i++) {
-        if (contents_match(last->may[i], driver->store, now_ms, false, why, sizeof(why))) {
+        if (contents_match(last->may[i], driver->store, now_ms, false, &driver->lsn_now, why,
+                           sizeof(why))) {
             driver->now = last->may[i];
+            driver->lsn_max = driver->lsn_now > driver->lsn_max ? driver->lsn_now : driver->lsn_max;
             return;
         }
     }

@@ -12,6 +12,7 @@ struct trace_mark {
     uint32_t may_count;
     uint32_t op;                  /* the operation's number */
     uint64_t acknowledged, begun; /* steps of a user's workload */
+    uint64_t lsn_max;             /* no version acknowledged was above it; 0: not known */
     uint64_t wall_ms;             /* the wall clock */
     uint64_t
         seen_ms; /* deadlines up to here were judged over, and an acknowledged read showed it */
