@@ -2,8 +2,9 @@
  * media (state.h), recover, judge; and again from inside recovery and the work after it.
  *
  * Invariants: a moment whose states are at most states_max is exhausted, all others are counted as truncated and
- * sampled; what a budget leaves out is counted too. A moment that is the same as one before, in what is on media, what is undecided and what was promised, is
- * counted but not judged again. What is reported can be gone to again: explore_place.
+ * sampled; what a budget leaves out is counted too. A moment that is the same as one before, in what is on media, what
+ * is undecided and what was promised, is counted but not judged again. What is reported can be gone to again:
+ * explore_place.
  */
 #ifndef FL_TESTS_CRASH_EXPLORE_H
 #define FL_TESTS_CRASH_EXPLORE_H
