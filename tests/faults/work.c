@@ -101,13 +101,12 @@ shows(struct fl_store *store, struct fl_key key, uint32_t version, bool injected
 }
 
 static bool
-table_shows(const struct work *work, const struct work_table *table, bool injected, char why[80])
+table_shows(struct work *work, const struct work_table *table, bool injected, char why[80])
 {
-    uint32_t statuses = 0;
     char name[KEY_ROOM];
 
     for (unsigned i = 0; i < WORK_KEYS; i++) {
-        if (!shows(work->store, key_of(i, name), table->versions[i], injected, &statuses)) {
+        if (!shows(work->store, key_of(i, name), table->versions[i], injected, &work->statuses)) {
             (void)snprintf(why, 80, "key%u is not of version %u", i, table->versions[i]);
             return false;
         }
@@ -117,9 +116,9 @@ table_shows(const struct work *work, const struct work_table *table, bool inject
         const uint32_t version = was_due ? 0 : table->timed[i];
 
         /* A thread of the store may take its clock over the deadline in between: seen a second time it stays so. */
-        if (!shows(work->store, timed_of(i, name), version, injected, &statuses) &&
+        if (!shows(work->store, timed_of(i, name), version, injected, &work->statuses) &&
             (was_due || fl_now_ms(work->store) < WALL_MS + TTL_MS ||
-             !shows(work->store, timed_of(i, name), 0, injected, &statuses))) {
+             !shows(work->store, timed_of(i, name), 0, injected, &work->statuses))) {
             (void)snprintf(why, 80, "timed%u is not of version %u", i, version);
             return false;
         }
