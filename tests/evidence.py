@@ -18,7 +18,7 @@ import figures  # noqa: E402
 # (what about, tests, lines of theirs)
 PLAN = [
     ("Crash states", r"crash_(exhaustive|threads|explore|races|faults)$", r"states|schedules|truncated|violation|^(dax|page)|EXHAUSTIVE"),
-    ("Mutants", r"crash_score.*", r"killed"),
+    ("Mutants", r"crash_score.*", r"killed|^(automatic|planted)"),
     ("Contract", r"(contract|formal)_.*", r"answers|crash points, |mutants (killed|refuted)"),
     ("Model filesystem", r"modelfs_(fs_.*|fault_times|spin)|model_store", r"states|commits|p50|p99|tries|power cuts|us\b"),
     ("Power cuts of a machine", r"powercut_.*", r"images|lost|lose|violation"),
@@ -54,7 +54,7 @@ def show(found):
             print(f"  {name}: {outcome}")
             for line in output:
                 if re.search(lines, line) and re.search(r"\d", line):
-                    print("    " + line.strip()[:150])
+                    print("    " + line.strip()[:200])
         if not ran:
             print("  none of these tests ran")
         print()
