@@ -26,7 +26,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, MIB = 1024 * 1024, PATH_BYTES_MAX = 300 };
+enum { PAGE = 4096, MIB = 1024 * 1024, PATH_BYTES_MAX = 300, STALL_US = 30 * 1000, STALL_LOOKS_MAX = 200 };
 
 static void
 sync_heap(const char *heap)
@@ -130,6 +130,21 @@ rename_heap(const char *heap)
     (void)usleep(500);
 }
 
+/* Until the heap doesn't grow any more: its owner waits for space, or needs none. On XFS it may have some left of the
+ * stripe that it was given last. */
+static void
+await_stall(const char *heap)
+{
+    struct stat seen = {0};
+    off_t len;
+    unsigned looks = 0;
+
+    do {
+        len = seen.st_size;
+        (void)usleep(STALL_US);
+    } while (stat(heap, &seen) == 0 && seen.st_size != len && looks++ < STALL_LOOKS_MAX);
+}
+
 static void
 fill_disk(const char *heap)
 {
@@ -154,7 +169,14 @@ fill_disk(const char *heap)
             piece /= 2;
         }
     }
-    (void)usleep(50 * 1000);
+    /* XFS rounds what a write at the end needs up to a stripe, and refuses it though some hundred blocks are left. */
+    struct stat filled = {0};
+
+    (void)fstat(fd, &filled);
+    while (fallocate(fd, 0, filled.st_size, PAGE) == 0) {
+        filled.st_size += PAGE;
+    }
+    await_stall(heap);
     (void)unlink(path);
     (void)close(fd);
     (void)usleep(150 * 1000);

@@ -163,9 +163,6 @@ link_blocks(struct run *run)
         if (run->forks && number % 16 == 0) {
             fork_one();
         }
-        if (number > run->count) {
-            (void)usleep(20000); /* the disk is full for longer than that, each time */
-        }
         make_room(run, number);
         write_block(run, number);
         /* order: the block before the link to it. */
