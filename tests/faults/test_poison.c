@@ -11,6 +11,7 @@
 #include "storage/api/store.h"
 #include "tests/faults/tally.h"
 #include "tests/golden/contents.h"
+#include "tests/lib/sanitized.h"
 #include "tests/lib/tmpdir.h"
 
 #include <setjmp.h>
@@ -24,15 +25,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-/* Its runtime makes the program's atomic accesses, with a lock of its own held: a SIGBUS there waits for itself. */
-#ifdef __SANITIZE_THREAD__
-#define UNDER_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UNDER_TSAN 1
-#endif
-#endif
 
 enum { ALL = 63, SEED = 7, PAGE = 4096, VALUE = 100 };
 
@@ -296,7 +288,8 @@ main(void)
         cmocka_unit_test(bad_page_refuses_an_open_or_costs_what_it_holds),
         cmocka_unit_test(page_that_goes_bad_costs_what_it_holds),
     };
-#ifdef UNDER_TSAN
+    /* Its runtime makes the program's atomic accesses, with a lock of its own held: a SIGBUS there waits for itself. */
+#if SANITIZED_THREAD
     puts("skipped: ThreadSanitizer does not bear a SIGBUS in an atomic access");
     return 77;
 #endif

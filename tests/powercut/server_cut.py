@@ -116,7 +116,7 @@ class Run:
 
     def __init__(self, machine, programs, directory, filesystem, rng):
         self.machine = machine
-        self.programs = {os.path.basename(program): program for program in programs}
+        self.programs = {os.path.basename(program): os.path.abspath(program) for program in programs}
         self.on_host = (os.environ.get("FL_TEST_JUDGE") != "guest"
                         and vm.host_mounts(filesystem, directory))
         self.directory = directory
@@ -134,11 +134,13 @@ class Run:
     # ---- the machine ----
 
     def boot(self, session):
+        """For a new filesystem a machine that is running will do; its old data is then in what is free."""
         if session.fresh:
-            if os.path.exists(self.machine.image):
-                os.unlink(self.machine.image)
-            self.machine.start()
-            self.machine.make_namespace()
+            if not self.machine.running:
+                if os.path.exists(self.machine.image):
+                    os.unlink(self.machine.image)
+                self.machine.start()
+                self.machine.make_namespace()
             self.machine.make_filesystem(self.filesystem, "/mnt")
             self.writers = new_writers(WRITERS)
         else:
@@ -163,9 +165,9 @@ class Run:
         if status != 0:
             raise vm.VmError("the server doesn't start\n" + self.server_log())
 
-    def stop_server(self):
-        self.machine.run("kill $(cat /tmp/server); i=0; while kill -0 $(cat /tmp/server) 2>/dev/null; "
-                         "do i=$((i+1)); [ $i -lt 600 ] || exit 1; sleep 0.05; done", check=True)
+    def stop_server(self, signal_option=""):
+        self.machine.run("kill %s $(cat /tmp/server); i=0; while kill -0 $(cat /tmp/server) 2>/dev/null; "
+                         "do i=$((i+1)); [ $i -lt 600 ] || exit 1; sleep 0.05; done" % signal_option, check=True)
 
     def server_log(self):
         return self.machine.run("cat /tmp/server.log")[1]
@@ -292,8 +294,11 @@ class Run:
             self.work(session, clients)
             info = self.information()
             clients.run(self.rng.uniform(0.3, 1.0))
-            self.machine.cut()
-            clients.take_in_last()
+            if session.control:  # enough was seen
+                self.stop_server("-9")
+            else:
+                self.machine.cut()
+                clients.take_in_last()
         finally:
             clients.close()
         marks = [writer.mark() for writer in self.writers]
@@ -324,10 +329,9 @@ class Run:
         return found
 
     def judge_last(self, marks):
-        """The power cut at the end of the last session."""
+        """The power cut at the end of the last session. The machine goes on."""
         self.boot(Session())
         self.after_cut(marks, Session())
-        self.machine.cut()
 
 
 def print_sum(run):
@@ -367,7 +371,6 @@ def run_controls(run, sessions):
             if len(run.violations) == before[0]:
                 raise
             print("  ended by: %s" % str(error).split("\n", maxsplit=1)[0])
-        finally:
             run.machine.cut()
         lost = len(run.violations) - before[0]
         print("%s, control %s: %d of %d crash images show a loss%s"
@@ -406,6 +409,7 @@ def run_lines(filesystem, programs, plugin, shipped, rng):
         try:
             run = Run(machine, programs, directory, filesystem, rng)
             good = run_controls(run, LINES_CONTROL)
+            machine.cut()
             machine = vm.Vm(directory, programs, guest_port=PORT, disk=True, cache_lines=plugin)
             run = Run(machine, programs, directory, filesystem, rng)
             try:

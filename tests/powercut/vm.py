@@ -224,6 +224,11 @@ class Vm:
     def __exit__(self, *_):
         self.cut()
 
+    @property
+    def running(self):
+        """Whether it was started and not cut off since."""
+        return self._process is not None
+
     def start(self):
         """Boot, for the first time or after cut()."""
         serial = os.path.join(self.directory, "serial")
@@ -379,6 +384,8 @@ class Vm:
 
     def mount(self, kind, mount_point, options="dax=always", device="/dev/pmem0"):
         """Mount /dev/pmem0; the filesystem recovers if it was cut off."""
+        if kind.startswith("xfs"):
+            self.run("load xfs", check=True)
         self.run("mkdir -p %s && mount -t %s %s %s %s"
                  % (mount_point, kind.split("-")[0], mount_options(kind, options), device,
                     mount_point), seconds=120, check=True)

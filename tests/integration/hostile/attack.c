@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "tests/lib/die.h"
 #include "tests/lib/net.h"
+#include "tests/lib/sanitized.h"
 
 #include <faultline/check.h>
 
@@ -15,19 +16,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-/* A sanitizer's shadow would count as memory of the server's, and it slows all down. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SHADOWED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SHADOWED 1
-#endif
-#endif
-#ifndef SHADOWED
-#define SHADOWED 0
-#endif
-
-enum { START_MS = 20000, GONE_MS = 30000, POLITE_MS_MAX = SHADOWED ? 10000 : 2000 };
+enum { START_MS = 20000, GONE_MS = 30000, POLITE_MS_MAX = SANITIZED ? 10000 : 2000 };
 
 struct stage stage;
 
@@ -99,7 +88,8 @@ assert_memory_below(uint64_t before, uint64_t mib)
 {
     const uint64_t now = subject_memory_bytes(&stage.subject);
 
-    if (!SHADOWED && now > before + mib * ATTACK_MIB) {
+    /* A sanitizer's shadow would count as memory of the server's. */
+    if (!SANITIZED && now > before + mib * ATTACK_MIB) {
         fail_msg("%lu MiB of memory, and %lu before", (unsigned long)(now / ATTACK_MIB),
                  (unsigned long)(before / ATTACK_MIB));
     }

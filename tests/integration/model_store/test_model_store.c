@@ -11,6 +11,7 @@
 #include "tests/lib/child.h"
 #include "tests/lib/die.h"
 #include "tests/lib/rng.h"
+#include "tests/lib/sanitized.h"
 #include "tests/lib/tmpdir.h"
 
 #include <faultline/modelfs.h>
@@ -30,20 +31,8 @@
 
 #include <cmocka.h>
 
-/* Some twenty times slower. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { DEVICES_DEFAULT = 3 };
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-enum { DEVICES_DEFAULT = 3 };
-#else
-enum { DEVICES_DEFAULT = 6 };
-#endif
-#else
-enum { DEVICES_DEFAULT = 6 };
-#endif
-
 enum {
+    DEVICES_DEFAULT = SANITIZED ? 3 : 6,
     DEVICE_BYTES = 48 * 1024 * 1024,
     STORE_BYTES_MAX = 32 * 1024 * 1024,
     STORE_BLOCK_BYTES = 256 * 1024,

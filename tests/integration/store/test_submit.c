@@ -7,6 +7,7 @@
  *         blocks, but none side by side. */
 #include <faultline/batch.h>
 
+#include "tests/lib/sanitized.h"
 #include "tests/lib/tmpdir.h"
 
 #include <pthread.h>
@@ -20,7 +21,7 @@
 
 #include <cmocka.h>
 
-enum { WRITERS = 6, BATCHES = 20000, WAIT_EVERY = 64, KEY_BYTES = 32 };
+enum { WRITERS = 6, BATCHES = SANITIZED ? 2500 : 20000, WAIT_EVERY = 64, KEY_BYTES = 32 };
 
 struct scene {
     struct tmpdir dir;

@@ -26,7 +26,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, MIB = 1024 * 1024, PATH_BYTES_MAX = 300, STALL_US = 30 * 1000, STALL_LOOKS_MAX = 200 };
+enum {
+    PAGE = 4096,
+    MIB = 1024 * 1024,
+    PATH_BYTES_MAX = 300,
+    STALL_US = 30 * 1000,
+    STALL_LOOKS_MAX = 200
+};
 
 static void
 sync_heap(const char *heap)
