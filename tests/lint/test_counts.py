@@ -16,15 +16,19 @@ enable_testing()
 add_test(NAME good COMMAND true)
 add_test(NAME bad COMMAND false)
 add_test(NAME lacking COMMAND sh -c "echo skipped: no such device; exit 77")
+add_test(NAME partly COMMAND printf "%s\\n" "[  SKIPPED ] one" "[       OK ] two" "[  SKIPPED ] 1 test(s), listed below:" "[  SKIPPED ] one")
+add_test(NAME python COMMAND printf "%s\\n" "Ran 3 tests in 0.1s" "" "OK (skipped=2)")
 add_test(NAME slow COMMAND sleep 30)
 add_test(NAME gone COMMAND fates-no-such-program)
 add_test(NAME off COMMAND true)
 set_tests_properties(good bad lacking slow gone PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1)
 set_tests_properties(off PROPERTIES DISABLED 1)
 """
-EXPECTED = """1 3 2
+EXPECTED = """3 3 4
 failed: dev: bad
 skipped: dev: lacking (skipped: no such device)
+skipped: dev: partly: one
+skipped: dev: python: skipped=2
 failed: dev: slow
 failed: dev: gone (Unable to find executable)
 skipped: dev: off (disabled)
@@ -38,7 +42,8 @@ class Counts(unittest.TestCase):
                 file.write(PROJECT)
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": root}
             subprocess.run(["cmake", "-G", "Ninja", "-S", ".", "-B", "build"], check=True, **quiet)
-            subprocess.run(["ctest", "--test-dir", "build", "--output-junit", "junit.xml"], check=False, **quiet)
+            subprocess.run(["ctest", "--test-dir", "build", "--output-junit", "junit.xml",
+                            "--test-output-size-passed", "1000000"], check=False, **quiet)
             output = subprocess.run(
                 [sys.executable, os.path.join(planted.ROOT, "tools/test_counts"), "dev",
                  os.path.join(root, "build/junit.xml")],
