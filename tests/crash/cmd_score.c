@@ -101,7 +101,7 @@ applies(const struct run *run, enum mutation mutation, uint16_t site)
     case MUTATION_DROP_FENCE:
         return (met & (1u << MEM_MAP_FENCE | 1u << MEM_MAP_SYNC)) != 0;
     case MUTATION_SYNC_PART:
-        return (met & 1u << MEM_MAP_SYNC) != 0;
+        return (met & EXPLORE_MET_ALL) != 0;
     case MUTATION_NONE:
     case MUTATIONS:
         break;

@@ -492,7 +492,8 @@ sites_note(struct explore_result *result, const struct trace *trace)
         const struct trace_event *event = &trace->events[i];
 
         if (!event->is_mark && event->site < EXPLORE_SITES_MAX) {
-            result->met[event->site] |= (uint16_t)(1u << event->kind);
+            result->met[event->site] |=
+                (uint16_t)(1u << event->kind | (event->all ? EXPLORE_MET_ALL : 0));
         }
     }
 }

@@ -43,6 +43,7 @@ struct explore_config {
 };
 
 enum { EXPLORE_DEPTH_MAX = 4, EXPLORE_SITES_MAX = 128, EXPLORE_LOST_MAX = 48 };
+enum { EXPLORE_MET_ALL = 1 << 15 }; /* a sync of everything */
 
 /* A state: the moment, and how its choices went. */
 struct explore_place {
@@ -70,9 +71,10 @@ struct explore_counts {
 
 struct explore_result {
     struct explore_counts counts;
-    uint64_t mutated;                /* events that the mutation changed */
-    uint16_t met[EXPLORE_SITES_MAX]; /* per site: a bit for each kind of event that it caused */
-    bool stopped;                    /* by the budget */
+    uint64_t mutated; /* events that the mutation changed */
+    uint16_t met
+        [EXPLORE_SITES_MAX]; /* per site: a bit for each kind of event that it caused, and EXPLORE_MET_ALL */
+    bool stopped;            /* by the budget */
     bool failed;
     char why[700];
     unsigned depth; /* of the places that follow */
