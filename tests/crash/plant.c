@@ -160,9 +160,10 @@ plant_bug_workload(enum plant_bug bug)
 {
     static const char *const names[PLANT_BUGS] = {
         [PLANT_TOMBSTONES_FORGOTTEN] = "tombstones",
+        [PLANT_COPIES_YOUNGER] = "segments",
         [PLANT_COPIES_NOT_DRAINED] = "tombstones",
         [PLANT_PUNCH_BEFORE_FREE] = "blobs",
-        [PLANT_CLOCK_FORGOTTEN] = "expired",
+        [PLANT_CLOCK_FORGOTTEN] = "expiry",
         [PLANT_BLOB_NOT_HELD] = "blobs",
         [PLANT_FREE_LATE] = "blobs",
         [PLANT_BLOB_TABLE_LATE] = "blobs",
