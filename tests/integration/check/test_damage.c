@@ -7,12 +7,12 @@
  *         place on media is, is asked of the undamaged store. The last commit of a store that was not closed may
  *         be taken for a torn one: a key apart stands for it. By day a part of the places, with --all each. Of a
  *         store with a few records each byte that says something is flipped, and with --all each byte. */
+#include "tests/integration/check/damage_subject.h"
+
 #include <faultline/cursor.h>
 
-#include "storage/api/store.h"
 #include "storage/heap/heap_layout.h"
 #include "tests/faults/tally.h"
-#include "tests/golden/contents.h"
 #include "tests/lib/sanitized.h"
 
 #include <setjmp.h>
@@ -23,32 +23,8 @@
 
 #include <cmocka.h>
 
-enum {
-    ALL = 63,
-    SEED = 7,
-    LINE = 64,
-    SECTOR = 512,
-    PAGE = 4096,
-    EVERY_ZERO = 64,
-    THINNER = SANITIZED ? 3 : 1, /* so much less by day: a sanitizer takes minutes. Odd */
-};
-
-/* Where on media a key lives: its frame (of a batch: all of it), its segment's header, its big value. */
-struct place {
-    uint64_t from, to;
-    uint64_t header;
-    uint64_t blob_from, blob_to;
-};
-
-struct subject {
-    struct mem_map *mem;
-    uint8_t *image;
-    uint64_t len;
-    bool closed;
-    struct contents contents;
-    struct place places[CONTENTS_SPACES][CONTENTS_KEYS];
-    uint64_t opens, refused;
-};
+/* What is left out by day: most zero bytes, and with a sanitizer, which takes minutes, two thirds of the rest. */
+enum { EVERY_ZERO = 64, THINNER = SANITIZED ? 3 : 1 };
 
 static bool thorough; /* --all: every place, minutes long */
 
@@ -62,106 +38,6 @@ static struct {
     {"cut", {.kind = "media-cut"}},
     {"flipped under way", {.kind = "media-flipped-while-open"}},
 };
-
-struct harm {
-    uint64_t off, len;
-    const char *what;
-};
-
-static fl_status
-open_image(struct subject *s, unsigned flags, struct fl_store **store)
-{
-    struct fl_options options;
-
-    contents_options(&s->contents, &options);
-    options.flags = flags;
-    s->opens++;
-    return store_open_map(mem_map_open(s->mem), &options, store);
-}
-
-static void
-places_find(struct subject *s)
-{
-    const uint8_t *base = mem_map_bytes(s->mem);
-    struct fl_store *store = NULL;
-
-    mem_map_load(s->mem, s->image, s->len);
-    assert_int_equal(open_image(s, FL_OPEN_READ_ONLY, &store), FL_OK);
-    for (unsigned space = 0; space < CONTENTS_SPACES; space++) {
-        for (unsigned i = 0; i < CONTENTS_KEYS; i++) {
-            struct place *place = &s->places[space][i];
-            uint8_t buf[512];
-            const struct fl_key key = contents_key(space, i, buf);
-            const uint64_t hash = engine_hash(store->engine, key);
-            struct log_record record;
-            index_loc loc = 0;
-
-            if (contents_ask(store, space, i, &s->contents.entries[space][i], s->contents.now_ms) !=
-                CONTENTS_RIGHT) {
-                fail_msg("key %u/%u of the undamaged store", space, i);
-            }
-            if (engine_find(store->engine, key, hash, INDEX_LSN_LATEST, s->contents.now_ms, &loc,
-                            &record) != FL_OK) {
-                continue;
-            }
-            uint32_t block = 0;
-
-            place->from = loc & INDEX_LOC_OFF_MASK;
-            assert_non_null(log_segment_at(engine_log(store->engine), place->from, &block));
-            place->header = (uint64_t)block * CONTENTS_BLOCK_BYTES;
-            place->to = (uint64_t)((const uint8_t *)record.value.ptr - base) + record.value.len;
-            if (record.kind == LOG_KIND_PUT_BLOB) {
-                struct log_segment *segment = NULL;
-                struct fl_bytes value;
-
-                assert_int_equal(engine_value(store->engine, loc, &record, &value, &segment),
-                                 FL_OK);
-                place->blob_from = (uint64_t)segment->first * CONTENTS_BLOCK_BYTES;
-                place->blob_to = place->blob_from + segment->blocks * CONTENTS_BLOCK_BYTES;
-            }
-        }
-    }
-    assert_int_equal(fl_close(store), FL_OK);
-}
-
-static void
-subject_create(struct subject *s, unsigned parts, bool closed)
-{
-    const struct mem_map_options options = {.mode = PM_DIRECT, .size_bytes_max = CONTENTS_SIZE_MAX};
-
-    s->mem = mem_map_create(&options);
-    s->closed = closed;
-    s->image = contents_image(&s->contents, parts, SEED, closed, &s->len);
-    places_find(s);
-}
-
-static void
-subject_destroy(struct subject *s)
-{
-    mem_map_destroy(s->mem);
-    free(s->image);
-}
-
-static bool
-overlaps(struct harm harm, uint64_t from, uint64_t to)
-{
-    return harm.off < to && from < harm.off + harm.len;
-}
-
-/* For a salvage the header of a segment or a big value is no loss: the table has a copy of what it takes. */
-static bool
-hits_bytes(struct harm harm, const struct place *place)
-{
-    return overlaps(harm, place->from, place->to) ||
-           overlaps(harm, place->blob_from + (place->blob_from != 0 ? LINE : 0), place->blob_to);
-}
-
-static bool
-hits(struct harm harm, const struct place *place)
-{
-    return hits_bytes(harm, place) || overlaps(harm, place->header, place->header + LINE) ||
-           overlaps(harm, place->blob_from, place->blob_to);
-}
 
 static void
 blame(const struct subject *s, struct harm harm, const char *opened, unsigned space, unsigned i,
@@ -186,7 +62,8 @@ is_torn_tail(const struct subject *s, struct harm harm, unsigned space, unsigned
 {
     const struct place *tail = &s->places[0][CONTENTS_TAIL_KEY];
 
-    return !s->closed && overlaps(harm, tail->from, tail->to) && hits(harm, &s->places[space][i]);
+    return !s->closed && harm_overlaps(harm, tail->from, tail->to) &&
+           harm_hits(harm, &s->places[space][i]);
 }
 
 /* An open that succeeded: every key has its value, or says that it is damaged. */
@@ -206,7 +83,7 @@ compare_served(struct subject *s, struct fl_store *store, struct harm harm, cons
                               : CONTENTS_RIGHT;
             }
             if (answer != CONTENTS_RIGHT &&
-                (answer != CONTENTS_CORRUPT || !hits(harm, &s->places[space][i]))) {
+                (answer != CONTENTS_CORRUPT || !harm_hits(harm, &s->places[space][i]))) {
                 blame(s, harm, opened, space, i, answer);
             }
         }
@@ -227,11 +104,11 @@ compare_salvaged(struct subject *s, struct fl_store *store, struct harm harm)
                 contents_ask(store, space, i, entry, s->contents.now_ms);
             const bool may =
                 is_torn_tail(s, harm, space, i) ||
-                (stats.lost_ranges > 0 && (hits_bytes(harm, &s->places[space][i]) ||
+                (stats.lost_ranges > 0 && (harm_hits_bytes(harm, &s->places[space][i]) ||
                                            !contents_alive(entry, s->contents.now_ms)));
 
             if (answer != CONTENTS_RIGHT && !may &&
-                (answer != CONTENTS_CORRUPT || !hits_bytes(harm, &s->places[space][i]))) {
+                (answer != CONTENTS_CORRUPT || !harm_hits_bytes(harm, &s->places[space][i]))) {
                 blame(s, harm, "salvage", space, i, answer);
             }
         }
@@ -280,7 +157,7 @@ open_for_writing(struct subject *s, struct harm harm, struct fl_store **store)
     uint64_t len = 0;
     uint64_t len_after = 0;
     uint8_t *before = mem_map_copy(s->mem, &len);
-    const fl_status status = open_image(s, 0, store);
+    const fl_status status = subject_open(s, 0, store);
 
     if (status != FL_OK) {
         uint8_t *after = mem_map_copy(s->mem, &len_after);
@@ -326,7 +203,7 @@ check_opens(struct subject *s, struct harm harm)
     const uint64_t refused = s->refused;
 
     struct fl_store *store = NULL;
-    fl_status status = open_image(s, FL_OPEN_READ_ONLY, &store);
+    fl_status status = subject_open(s, FL_OPEN_READ_ONLY, &store);
 
     if (status == FL_OK) {
         compare_served(s, store, harm, "read-only");
@@ -334,7 +211,7 @@ check_opens(struct subject *s, struct harm harm)
     } else {
         check_refusal(s, status, harm);
     }
-    status = open_image(s, FL_OPEN_READ_ONLY | FL_OPEN_SALVAGE, &store);
+    status = subject_open(s, FL_OPEN_READ_ONLY | FL_OPEN_SALVAGE, &store);
     if (status == FL_OK) {
         compare_salvaged(s, store, harm);
         assert_int_equal(fl_close(store), FL_OK);
@@ -352,7 +229,7 @@ check_opens(struct subject *s, struct harm harm)
     compare_served(s, store, harm, "read-write");
     contents_maintain(store);
     assert_int_equal(fl_close(store), FL_OK);
-    assert_int_equal(open_image(s, FL_OPEN_READ_ONLY, &store), FL_OK);
+    assert_int_equal(subject_open(s, FL_OPEN_READ_ONLY, &store), FL_OK);
     compare_served(s, store, harm, "reopened");
     assert_int_equal(fl_close(store), FL_OK);
 }
@@ -446,35 +323,6 @@ damage_of_a_killed_store_serves_nothing_wrong(void **state)
     check_all(&subject, ALL, false);
 }
 
-/* A few records of each place that a record can be in: lone, overwritten, deleted, in blocks of its own. */
-static void
-tiny_create(struct subject *s, bool closed)
-{
-    const struct mem_map_options options = {.mode = PM_DIRECT, .size_bytes_max = CONTENTS_SIZE_MAX};
-    struct fl_options open;
-
-    memset(s, 0, sizeof(*s));
-    s->mem = mem_map_create(&options);
-    s->closed = closed;
-    s->contents.now_ms = CONTENTS_BEGIN_MS;
-    contents_options(&s->contents, &open);
-    assert_int_equal(store_open_map(mem_map_open(s->mem), &open, &s->contents.store), FL_OK);
-    contents_put(&s->contents, 0, 0, 20);
-    contents_put(&s->contents, 0, CONTENTS_TAIL_KEY, 30);
-    contents_put(&s->contents, 0, 0, 9);
-    contents_put(&s->contents, 2, 0, 600);
-    contents_put(&s->contents, 1, 5, 1);
-    s->contents.before_tail = s->contents.entries[0][CONTENTS_TAIL_KEY];
-    contents_put(&s->contents, 0, CONTENTS_TAIL_KEY, 11);
-    s->image = closed ? NULL : mem_map_copy(s->mem, &s->len);
-    assert_int_equal(fl_close(s->contents.store), FL_OK);
-    if (closed) {
-        s->image = mem_map_copy(s->mem, &s->len);
-    }
-    s->contents.store = NULL;
-    places_find(s);
-}
-
 /* Each byte, in one bit and, with --all, in all of them. Most are zeros that nobody reads: of those a few. */
 static void
 check_each_flipped(struct subject *s)
@@ -507,7 +355,7 @@ each_flipped_byte_serves_nothing_wrong(void **state)
 
     (void)state;
     for (int closed = 0; closed < 2; closed++) {
-        tiny_create(&s, closed);
+        subject_create_tiny(&s, closed);
         check_each_flipped(&s);
         subject_destroy(&s);
     }
@@ -523,7 +371,7 @@ damage_while_serving_is_told_by_the_key_that_it_hit(void **state)
 
     (void)state;
     subject_create(&s, ALL, true);
-    assert_int_equal(open_image(&s, 0, &store), FL_OK);
+    assert_int_equal(subject_open(&s, 0, &store), FL_OK);
     bytes = mem_map_bytes(s.mem);
     for (unsigned space = 0; space < CONTENTS_SPACES; space++) {
         for (unsigned i = 0; i < CONTENTS_KEYS; i++) {

@@ -32,7 +32,9 @@
 #include <cmocka.h>
 
 enum {
-    DEVICES_DEFAULT = SANITIZED ? 3 : 6,
+    DEVICES_DEFAULT = SANITIZED_THREAD ? 1
+                      : SANITIZED      ? 3
+                                       : 6,
     DEVICE_BYTES = 48 * 1024 * 1024,
     STORE_BYTES_MAX = 32 * 1024 * 1024,
     STORE_BLOCK_BYTES = 256 * 1024,
